@@ -1,0 +1,53 @@
+"""From a config to a part: a name in a config is the name of a function in one module.
+
+There is no registry: the module is the registry, and its `__all__` is the list of names.
+"""
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+
+def public_names(namespace: ModuleType) -> list[str]:
+    """Names a config may use from `namespace`, sorted."""
+    return sorted(n for n in namespace.__all__ if callable(getattr(namespace, n)))
+
+
+def nearest(name: str, names: list[str]) -> str:
+    """', did you mean ...?' for the nearest of `names`, or an empty string."""
+    folded = {n.lower(): n for n in reversed(names)}
+    close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
+    return f", did you mean {folded[close[0]]!r}?" if close else ""
+
+
+def build(namespace: ModuleType, spec: Mapping[str, Any], **context: Any) -> Any:
+    """Calls `namespace.<spec["name"]>` with the rest of `spec` as arguments.
+
+    `context` holds what a config cannot say (a process, a threat): each entry is passed if the function takes an
+    argument of that name. Raises ValueError for an unknown name, an unknown or a missing argument; the message lists
+    what exists.
+    """
+    where = namespace.__name__
+    if "name" not in spec:
+        raise ValueError(f"A part of {where} needs a 'name'; got {dict(spec)}. Known: {public_names(namespace)}.")
+    name, names = spec["name"], public_names(namespace)
+    if name not in names:
+        raise ValueError(f"{where} has no {name!r}{nearest(str(name), names)} Known: {names}.")
+    function = getattr(namespace, name)
+    signature = inspect.signature(function)
+    parameters = [p for p in signature.parameters if p not in ("parent", "self")]
+    arguments = {k: v for k, v in spec.items() if k != "name"}
+    unknown = sorted(set(arguments) - set(parameters))
+    if unknown:
+        raise ValueError(
+            f"{where}.{name} has no argument {unknown[0]!r}{nearest(unknown[0], parameters)} "
+            f"Its arguments: {', '.join(parameters)}."
+        )
+    arguments |= {k: v for k, v in context.items() if k in parameters and k not in arguments}
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"{where}.{name}: {error}. Its arguments: {', '.join(parameters)}.") from error
+    return function(**arguments)

@@ -1,0 +1,39 @@
+"""Shared fixtures: strict ranks everywhere, float64 for the laws."""
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def x64():
+    """Float64 inside one test (or one module, with `pytestmark = pytest.mark.usefixtures("x64")`)."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def key():
+    return jax.random.key(0)
+
+
+@pytest.fixture(scope="session")
+def tfds_dir() -> str:
+    """Where real data sets lie, or a skip."""
+    path = os.environ.get("TFDS_DATA_DIR", "")
+    if not (Path(path) / "cifar10").is_dir():
+        pytest.skip("set TFDS_DATA_DIR to a folder that holds cifar10 and fashion_mnist as array_record")
+    return path
+
+
+@pytest.fixture(scope="session")
+def weights_dir() -> Path:
+    """Where trained CIFAR-10 ResNets lie (resnet20-12fca82f.npz, resnet56-4bfd9763.npz), or a skip."""
+    path = Path(os.environ.get("JAXDIFF_WEIGHTS_DIR", ""))
+    if not (path / "resnet20-12fca82f.npz").is_file():
+        pytest.skip("set JAXDIFF_WEIGHTS_DIR to a folder that holds resnet20-12fca82f.npz")
+    return path
