@@ -31,7 +31,9 @@ def build(namespace: ModuleType, spec: Mapping[str, Any], **context: Any) -> Any
     """
     where = namespace.__name__
     if "name" not in spec:
-        raise ValueError(f"A part of {where} needs a 'name'; got {dict(spec)}. Known: {public_names(namespace)}.")
+        raise ValueError(
+            f"A part of {where} needs a 'name'; got {dict(spec)}. Known: {public_names(namespace)}."
+        )
     name, names = spec["name"], public_names(namespace)
     if name not in names:
         raise ValueError(f"{where} has no {name!r}{nearest(str(name), names)} Known: {names}.")

@@ -1,0 +1,40 @@
+"""Diffusion models: processes, predictions, solvers, sampling, losses.
+
+Configs name parts of one module each: `process`, `grids`, `solvers`, `losses`.
+"""
+
+from jaxdiff.diffusion import grids, losses, process, solvers
+from jaxdiff.diffusion.denoiser import denoiser, score, time_label
+from jaxdiff.diffusion.losses import denoising
+from jaxdiff.diffusion.prediction import KINDS, convert, target
+from jaxdiff.diffusion.process import VP, Cosine, Discrete, Process, linear
+from jaxdiff.diffusion.sample import regenerate, sample, trajectory
+from jaxdiff.diffusion.solvers import Solver, ddim, ddpm, dpmpp_2m, euler_maruyama, heun
+
+__all__ = [
+    "KINDS",
+    "VP",
+    "Cosine",
+    "Discrete",
+    "Process",
+    "Solver",
+    "convert",
+    "ddim",
+    "ddpm",
+    "denoiser",
+    "denoising",
+    "dpmpp_2m",
+    "euler_maruyama",
+    "grids",
+    "heun",
+    "linear",
+    "losses",
+    "process",
+    "regenerate",
+    "sample",
+    "score",
+    "solvers",
+    "target",
+    "time_label",
+    "trajectory",
+]

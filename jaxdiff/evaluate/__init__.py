@@ -1,0 +1,43 @@
+"""Accuracy, robust accuracy and their evidence: ledgers, tables, figures and reports. Knows functions and
+arrays only.
+"""
+
+from jaxdiff.evaluate.accuracy import Proportion, clopper_pearson, proportion
+from jaxdiff.evaluate.curves import accuracy_curve, loss_curves, read_metrics
+from jaxdiff.evaluate.figures import image_grid, trajectory_strip
+from jaxdiff.evaluate.fingerprints import fingerprint
+from jaxdiff.evaluate.ledger import Ledger, ledger_path
+from jaxdiff.evaluate.panels import Attacked, attack_panel
+from jaxdiff.evaluate.report import versions, write_report
+from jaxdiff.evaluate.results import merge_results, read_results, record, write_results
+from jaxdiff.evaluate.robust import outcome, run_cell
+from jaxdiff.evaluate.summary import summarise, worst_case
+from jaxdiff.evaluate.tables import markdown_table, terminal_table
+
+__all__ = [
+    "Attacked",
+    "Ledger",
+    "Proportion",
+    "accuracy_curve",
+    "attack_panel",
+    "clopper_pearson",
+    "fingerprint",
+    "image_grid",
+    "ledger_path",
+    "loss_curves",
+    "markdown_table",
+    "merge_results",
+    "outcome",
+    "proportion",
+    "read_metrics",
+    "read_results",
+    "record",
+    "run_cell",
+    "summarise",
+    "terminal_table",
+    "trajectory_strip",
+    "versions",
+    "worst_case",
+    "write_report",
+    "write_results",
+]

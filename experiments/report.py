@@ -1,0 +1,125 @@
+"""Figures and notes of the robustness report, from ledgers, kept pictures and metrics."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from sample import draw_trajectory
+from train_score import draw_samples
+
+from jaxdiff import evaluate
+from jaxdiff.evaluate.summary import robust
+
+SECTIONS = ("score", "classifier", "adversarial_training")
+Rows = Mapping[tuple[str, str], list[dict]]
+
+
+def draw_figures(
+    config: ConfigDict,
+    workdir: Path,
+    evaluation: Any,
+    rows: Rows,
+    pictures: Mapping[tuple[str, str], Mapping],
+) -> dict[str, Path]:
+    """{caption: file} of every figure of the report."""
+    folder = workdir / "figures"
+    folder.mkdir(exist_ok=True)
+    trained, shape = evaluation.trained, evaluation.data.image_shape
+    figures = {}
+    if trained.score is not None:
+        figures["Samples of the score network"] = draw_samples(config, trained.score, shape)(
+            trained.score_params, folder / "samples.png"
+        )
+        figures["Denoising, from noise (t = 1) to image (t = 0)"] = draw_trajectory(
+            config, trained.score, trained.score_params, shape, folder / "trajectory.png"
+        )
+    panel = draw_panel(config, folder / "panel.png", evaluation, rows, pictures)
+    figures["Attacks on the same images: prediction below each, green if right"] = panel
+    if "curve" in config.robustness:
+        figures["Accuracy against the radius, with 95 % intervals"] = draw_curve(
+            config, folder / "radius.png", evaluation
+        )
+    losses = {
+        s: evaluate.read_metrics(p)["loss"] for s in SECTIONS if (p := workdir / s / "metrics.jsonl").exists()
+    }
+    figures["Training losses"] = evaluate.loss_curves(losses, folder / "losses.png")
+    return figures
+
+
+def draw_panel(
+    config: ConfigDict, path: Path, evaluation: Any, rows: Rows, pictures: Mapping[tuple[str, str], Mapping]
+) -> Path:
+    """Clean images, and for each defense what its strongest attack made of them."""
+    show = config.robustness.show
+    ids = evaluation.ids[:show]
+    clean = evaluation.data.fetch(np.asarray(ids))
+    attacked = {}
+    for defense in dict.fromkeys(d for d, _ in rows):
+        attack = min((a for d, a in rows if d == defense), key=lambda a: _accuracy(rows[defense, a]))
+        kept, first = pictures[defense, attack], rows[defense, attack][:show]
+        after = [row["after"] for row in first]
+        purified = kept.get("purified")
+        attacked[f"{defense}: {attack}"] = evaluate.Attacked(
+            adversarial=kept["adversarial"],
+            predictions=after if purified is None else None,
+            purified=None if purified is None else np.clip(purified, 0.0, 1.0),
+            purified_predictions=None if purified is None else after,
+        )
+    return evaluate.attack_panel(clean["image"], attacked, clean["label"], path, evaluation.data.label_names)
+
+
+def draw_curve(config: ConfigDict, path: Path, evaluation: Any) -> Path:
+    """Accuracy of some cells against the radius, on the first `n` images."""
+    curve, series = config.robustness.curve, {}
+    for name in curve.cells:
+        defense, attack = name.split("/")
+        summaries = [evaluate.summarise(evaluation.run(defense, attack, r, curve.n)[0]) for r in curve.radii]
+        label = f"{defense.replace('_', ' ')}, {attack.replace('_', ' ')}"
+        series[label] = tuple([s[k] for s in summaries] for k in ("accuracy", "low", "high"))
+    norm = {"linf": r"$\ell_\infty$", "l2": r"$\ell_2$"}.get(
+        config.robustness.threat.name, config.robustness.threat.name
+    )
+    return evaluate.accuracy_curve(
+        list(curve.radii),
+        series,
+        path,
+        xlabel=f"radius ({norm})",
+        title=f"Accuracy under attack, n = {curve.n}",
+    )
+
+
+def same_images(rows: Rows) -> list[str]:
+    """Notes: which number counts for each defense, and all its attacks compared on the images that all of them have."""
+    notes = []
+    for defense in dict.fromkeys(d for d, _ in rows):
+        cells = {a: r for (d, a), r in rows.items() if d == defense}
+        common = set.intersection(*({row["id"] for row in r} for r in cells.values()))
+        on_common = {a: [row for row in r if row["id"] in common] for a, r in cells.items()}
+        ranking = sorted(on_common, key=lambda a: _accuracy(on_common[a]))
+        listed = ", ".join(f"{a} {100 * _accuracy(on_common[a]):.1f} %" for a in ranking)
+        worst = evaluate.summarise(
+            [min((r[i] for r in on_common.values()), key=robust) for i in range(len(common))]
+        )
+        notes.append(
+            f"**{defense}**: the number that counts is the one under {ranking[0]}. On the same {len(common)} images: {listed}; "
+            f"still right under every attack at once: {100 * worst['accuracy']:.1f} %."
+        )
+    return notes
+
+
+def stage_seconds(workdir: Path, records: list[dict]) -> dict[str, float]:
+    """Wall time of each stage, time before a kill included: training from its metrics, attacks from their ledgers."""
+    seconds = {}
+    for section in SECTIONS:
+        path = workdir / section / "metrics.jsonl"
+        if path.exists():
+            seconds[f"training: {section}"] = json.loads(path.read_text().splitlines()[-1])["seconds"]
+    return seconds | {f"attack: {r['defense']}, {r['attack']}": r["seconds"] for r in records}
+
+
+def _accuracy(rows: list[dict]) -> float:
+    return float(np.mean([robust(row) for row in jax.device_get(rows)]))

@@ -1,0 +1,81 @@
+"""Ascents: maximise any scalar inside a threat.
+
+Projected gradient ascent (Madry et al. 2018): from delta_0 = 0 or random,
+
+    delta_{i+1} = project(delta_i + lr direction(grad loss(apply(x, delta_i)))).                 (1)
+
+The direction is the threat's steepest one, or any optax transform: `optax.chain(optax.trace(0.9), threat.steepest)` is
+momentum, `optax.scale_by_adam()` is Adam. FGSM is one step of (1) from 0 with the step as long as the ball is wide.
+
+An ascent returns exactly x where the projected perturbation is 0, so that radius 0 is the identity bit for bit.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import ScalarLike
+
+from jaxdiff.attacks.threat import Threat
+from jaxdiff.types import Ascent
+
+__all__ = ["fgsm", "pgd"]
+
+
+def pgd(
+    threat: Threat,
+    lr: ScalarLike,
+    steps: int,
+    random_start: bool = True,
+    keep_best: bool = False,
+    tx: optax.GradientTransformation | None = None,
+) -> Ascent:
+    """Equation (1) for `steps` steps of length `lr` (in pixel units for L-infinity) along `tx` of the gradient.
+
+    `tx` defaults to `threat.steepest`. `keep_best` returns the iterate with the largest loss seen instead of the last,
+    for one more evaluation; it is meant for deterministic losses.
+    """
+    if steps < 1 or not (isinstance(lr, jax.core.Tracer) or lr >= 0.0):
+        raise ValueError(f"pgd needs steps >= 1 and lr >= 0; got steps = {steps}, lr = {lr}.")
+    direction = threat.steepest if tx is None else tx
+
+    def ascend(loss, x, key):
+        start_key, loss_key = jax.random.split(key)
+        delta = threat.init(start_key, x) if random_start else jnp.zeros_like(x)
+        delta = threat.project(delta, x)
+
+        def value(delta, i):
+            return loss(threat.apply(x, delta), jax.random.fold_in(loss_key, i))
+
+        def step(state, i):
+            delta, tx_state, best = state
+            height, gradient = jax.value_and_grad(value)(delta, i)
+            best = _better(best, (height, delta))
+            update, tx_state = direction.update(gradient, tx_state, delta)
+            return (threat.project(delta + lr * update, x), tx_state, best), None
+
+        best = (jnp.asarray(-jnp.inf, x.dtype), delta)
+        state = (delta, direction.init(delta), best)
+        (delta, _, best), _ = jax.lax.scan(step, state, jnp.arange(steps))
+        if keep_best:
+            delta = _better(best, (value(delta, steps), delta))[1]
+        return threat.apply(x, delta)
+
+    return ascend
+
+
+def fgsm(threat: Threat, lr: ScalarLike, form: str = "sign") -> Ascent:
+    """One step from x: project(lr steepest(g)) for the form "sign", project(lr g) for "clip".
+
+    With lr = radius, "sign" is Goodfellow et al. 2015's x + radius sign(g); "clip" is x + clip(lr g, -radius, radius), which
+    moves only the pixels that matter.
+    """
+    transforms = {"sign": None, "clip": optax.identity()}
+    if form not in transforms:
+        raise ValueError(f"Unknown form {form!r} of fgsm. Known: {sorted(transforms)}.")
+    return pgd(threat, lr, steps=1, random_start=False, tx=transforms[form])
+
+
+def _better(best, candidate):
+    """The pair (value, delta) with the larger value; a NaN never wins."""
+    wins = candidate[0] > best[0]
+    return jax.tree.map(lambda new, old: jnp.where(wins, new, old), candidate, best)

@@ -1,0 +1,89 @@
+"""Threats: the set an attacker may move in.
+
+A threat lives in the space of perturbations: `apply` turns a perturbation into an image, `project` brings it back to the
+set of allowed ones, `init` draws a random one, and `steepest` turns a gradient into the direction of steepest ascent under
+the threat's norm (sign for L-infinity, g / |g| for L2). Additive balls intersect the box: x + delta stays in [0, 1].
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, ScalarLike
+
+from jaxdiff.types import Image, PRNGKey, Scalar
+
+__all__ = ["l2", "linf"]
+
+Perturbation = Float[Array, "..."]
+
+
+class Threat(NamedTuple):
+    """init(key, x) -> delta, apply(x, delta) -> x', project(delta, x) -> delta, steepest, and norm(delta) -> scalar."""
+
+    init: Callable[[PRNGKey, Image], Perturbation]
+    apply: Callable[[Image, Perturbation], Image]
+    project: Callable[[Perturbation, Image], Perturbation]
+    steepest: optax.GradientTransformation
+    norm: Callable[[Perturbation], Scalar]
+
+
+def linf(radius: ScalarLike) -> Threat:
+    """|delta_i| <= radius for every pixel i; random starts are uniform in the ball (Madry et al. 2018)."""
+    _check(radius)
+    return Threat(
+        init=lambda key, x: radius * jax.random.uniform(key, x.shape, x.dtype, -1.0, 1.0),
+        apply=_add,
+        project=lambda delta, x: _into_box(jnp.clip(delta, -radius, radius), x),
+        steepest=optax.stateless(lambda g, _: jnp.sign(g)),
+        norm=lambda delta: jnp.max(jnp.abs(delta)),
+    )
+
+
+def l2(radius: ScalarLike) -> Threat:
+    """|delta|_2 <= radius over all pixels; random starts are uniform in the ball.
+
+    The projection is onto the ball, then onto the box: the box only shortens a perturbation, so both hold.
+    """
+    _check(radius)
+
+    def init(key, x):
+        direction_key, length_key = jax.random.split(key)
+        direction = _unit(jax.random.normal(direction_key, x.shape, x.dtype))
+        return radius * direction * jax.random.uniform(length_key, (), x.dtype) ** (1.0 / x.size)
+
+    def project(delta, x):
+        # A radius of 0 gives 0, not 0/0.
+        return _into_box(delta * (radius / jnp.maximum(_length(delta), jnp.maximum(radius, 1e-12))), x)
+
+    return Threat(init, _add, project, optax.stateless(lambda g, _: _unit(g)), _length)
+
+
+def _check(radius: ScalarLike) -> None:
+    # A traced radius lets one compiled attack serve a whole curve; it is the caller's to check.
+    if not isinstance(radius, jax.core.Tracer) and not radius >= 0.0:
+        raise ValueError(f"The radius of a threat is a number >= 0 in units of [0, 1] images; got {radius}.")
+
+
+def _add(x: Image, delta: Perturbation) -> Image:
+    return x + delta
+
+
+def _into_box(delta: Perturbation, x: Image) -> Perturbation:
+    # x + (1 - x) rounds to 1 and x - x is 0, so x + delta needs no clip of its own (whose gradient is 0 at the border).
+    return jnp.clip(delta, -x, 1.0 - x)
+
+
+def _length(v: Perturbation) -> Scalar:
+    """The L2 norm, with gradient 0 at 0."""
+    square = jnp.sum(jnp.square(v))
+    positive = square > 0.0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
+
+
+def _unit(g: Perturbation) -> Perturbation:
+    """g / |g|, and 0 for 0; scaled first, so that gradients of 1e-30 keep their direction."""
+    g = g / jnp.maximum(jnp.max(jnp.abs(g)), jnp.finfo(g.dtype).tiny)
+    return g / jnp.maximum(_length(g), 0.5)

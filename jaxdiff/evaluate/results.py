@@ -1,0 +1,66 @@
+"""results.json: one record per cell, and the tables rendered from it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxdiff.evaluate.atomic import write_text
+from jaxdiff.evaluate.fingerprints import plain
+
+Record = dict[str, Any]
+Reference = Mapping[str, Mapping[str, float | int]]  # defense -> attack -> accuracy in [0, 1]
+REQUIRED = ("defense", "attack", "accuracy", "low", "high", "n", "seconds")
+ABSENT = "—"
+
+
+def record(defense: str, attack: str, summary: Mapping[str, Any], **extra: Any) -> Record:
+    """One cell as a record: its names, its `summarise`d numbers, and whatever else is worth keeping."""
+    return {"defense": defense, "attack": attack, **summary, **extra}
+
+
+def write_results(path: str | Path, records: Sequence[Mapping[str, Any]]) -> Path:
+    """Writes all records as JSON, atomically.
+
+    ValueError for a record that lacks a field, an accuracy that is no fraction within its interval, or a cell
+    given twice.
+    """
+    for entry in records:
+        _check(entry)
+    cells = [(entry["defense"], entry["attack"]) for entry in records]
+    if len(set(cells)) != len(cells):
+        raise ValueError(f"Each cell has one record; got {cells}.")
+    return write_text(path, json.dumps(plain(list(records)), indent=2, allow_nan=False) + "\n")
+
+
+def read_results(path: str | Path) -> list[Record]:
+    """The records at `path`, none if there is no file yet; ValueError if it holds something else."""
+    if not Path(path).exists():
+        return []
+    try:
+        records = json.loads(Path(path).read_text())
+        for entry in records:
+            _check(entry)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path} holds no results ({error}); move it away, the ledgers can write it again."
+        ) from None
+    return records
+
+
+def merge_results(path: str | Path, records: Sequence[Mapping[str, Any]]) -> list[Record]:
+    """Adds `records` to those at `path`, replacing cells that are there; writes and returns all of them."""
+    cells = {(r["defense"], r["attack"]): dict(r) for r in [*read_results(path), *records]}
+    write_results(path, list(cells.values()))
+    return list(cells.values())
+
+
+def _check(entry: Mapping[str, Any]) -> None:
+    absent = [name for name in REQUIRED if name not in entry]
+    if absent:
+        raise ValueError(f"A record needs {REQUIRED}; {absent} are missing in {dict(entry)}.")
+    if not 0 <= entry["low"] <= entry["accuracy"] <= entry["high"] <= 1:
+        raise ValueError(
+            f"An accuracy is a fraction with 0 <= low <= accuracy <= high <= 1; got {entry['accuracy']} in "
+            f"[{entry['low']}, {entry['high']}] for {entry['defense']} under {entry['attack']}."
+        )

@@ -1,0 +1,161 @@
+"""Running one cell: every example attacked once, in batches of one shape, every outcome in the ledger."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdiff.evaluate.images import images_path, read_images, stack, take, write_images
+from jaxdiff.evaluate.ledger import Ledger, Row
+from jaxdiff.evaluate.progress import progress
+from jaxdiff.types import Image, Logits, Scalar
+
+Batch = Mapping[str, Any]
+Fetch = Callable[
+    [np.ndarray], Batch
+]  # int64 ids [B] -> image float32 [B, H, W, C] in [0, 1], label [B], id [B]
+BatchAttack = Callable[
+    [Batch], Mapping[str, Any]
+]  # a batch -> the outputs of `outcome`, each with a leading [B]
+OUTPUTS = ("adversarial", "before", "after", "finite", "loss", "norm", "linf")
+
+
+def outcome(
+    x: Image, x_adv: Image, before: Logits, after: Logits, loss: Scalar, norm: Scalar
+) -> dict[str, Any]:
+    """What a cell records of one example, from the logits before and after the attack; vmap and jit it.
+
+    `loss` is the attack's at `x_adv`, `norm` the perturbation's in the threat's norm. A prediction from
+    logits that are not finite is class -1, which is never right; `finite` says whether everything was.
+    """
+    finite = [jnp.isfinite(v).all() for v in (before, after, loss, norm, x_adv)]
+    return {
+        "adversarial": x_adv,
+        "before": jnp.where(finite[0], jnp.argmax(before), -1),
+        "after": jnp.where(finite[1], jnp.argmax(after), -1),
+        "finite": jnp.stack(finite).all(),
+        "loss": loss,
+        "norm": norm,
+        "linf": jnp.max(jnp.abs(x_adv - x)),
+    }
+
+
+def run_cell(
+    ledger: Ledger,
+    ids: Sequence[int] | np.ndarray,
+    fetch: Fetch,
+    attack: BatchAttack,
+    batch_size: int,
+    progress_label: str | None = None,
+    keep: int = 0,
+) -> dict[str, np.ndarray]:
+    """Attacks what the ledger lacks of `ids`, in batches; returns the pictures of the first `keep`, stacked.
+
+    Shapes never change (a short batch is filled up by repeating its examples), so a jitted `attack` is traced
+    once. What is on disk is not attacked again; lost pictures alone are. Outputs with one number per example
+    go to the rows, larger ones ("adversarial", perhaps "purified") are pictures. ValueError for bad ids,
+    batches or outputs.
+    """
+    ids = _checked_ids(ids, batch_size)
+    kept, path = ids[:keep], images_path(ledger.path)
+    pictures = read_images(path, ledger.fingerprint) if keep else {}
+    lost = set(kept) - set(pictures)
+    todo = [i for i in ids if i not in ledger.rows or i in lost]
+    with progress(progress_label, ledger, ids) as update:
+        for chunk in _chunks(todo, batch_size):
+            batch, outputs, seconds = _attack(chunk, fetch, attack, batch_size)
+            drawn = {i: j for j, i in enumerate(chunk) if i in lost}
+            if drawn:  # before the rows: a row on disk implies its picture
+                pictures |= take(outputs, drawn)
+                write_images(path, ledger.fingerprint, pictures)
+            rows = _rows(chunk, batch, outputs, seconds / len(chunk))
+            fresh = [row for row in rows if row["id"] not in ledger.rows]
+            ledger.append(fresh)
+            update(len(fresh))
+    _warn_nonfinite(ledger, ids)
+    return stack(pictures, kept)
+
+
+def _checked_ids(ids: Sequence[int] | np.ndarray, batch_size: int) -> list[int]:
+    ids = [int(i) for i in ids]
+    if len(set(ids)) != len(ids):
+        raise ValueError("Example ids are unique; some were given twice.")
+    if batch_size < 1:
+        raise ValueError(f"The batch size is at least 1; got {batch_size}.")
+    return ids
+
+
+def _chunks(ids: list[int], size: int) -> Iterator[list[int]]:
+    return (ids[i : i + size] for i in range(0, len(ids), size))
+
+
+def _attack(
+    chunk: list[int], fetch: Fetch, attack: BatchAttack, size: int
+) -> tuple[Batch, Mapping[str, Any], float]:
+    """One padded batch: (batch, outputs, seconds in the attack)."""
+    ids = np.resize(np.asarray(chunk, np.int64), size)  # np.resize repeats
+    batch = fetch(ids)
+    _check_batch(batch, ids)
+    start = time.perf_counter()
+    outputs = jax.block_until_ready(attack(batch))
+    seconds = time.perf_counter() - start
+    _check_outputs(outputs, size)
+    return batch, outputs, seconds
+
+
+def _check_batch(batch: Batch, ids: np.ndarray) -> None:
+    image = np.asarray(batch["image"])
+    if (
+        not np.array_equal(np.asarray(batch["id"]), ids)
+        or len(image) != len(ids)
+        or len(batch["label"]) != len(ids)
+    ):
+        raise ValueError(
+            f"fetch must return one image and label for each id, in order; asked for {ids[:8]}..."
+        )
+    if image.dtype != np.float32 or not (image.min() >= 0 and image.max() <= 1):
+        raise ValueError(
+            f"Images are float32 in [0, 1]; fetch returned {image.dtype} in [{image.min()}, {image.max()}]."
+        )
+
+
+def _check_outputs(outputs: Mapping[str, Any], size: int) -> None:
+    absent = [name for name in OUTPUTS if name not in outputs]
+    if absent:
+        raise ValueError(f"An attack on a batch returns {OUTPUTS} (see `outcome`); {absent} are missing.")
+    wrong = {name: np.shape(v) for name, v in outputs.items() if np.shape(v)[:1] != (size,)}
+    if wrong:
+        raise ValueError(f"Every output of an attack has a leading axis of {size} examples; got {wrong}.")
+
+
+def _rows(chunk: list[int], batch: Batch, outputs: Mapping[str, Any], seconds: float) -> list[Row]:
+    columns = jax.device_get({name: v for name, v in outputs.items() if np.ndim(v) == 1})
+    labels = np.asarray(batch["label"])
+    values = [{name: column[j].item() for name, column in columns.items()} for j in range(len(chunk))]
+    return [_row(i, int(labels[j]), values[j], seconds) for j, i in enumerate(chunk)]
+
+
+def _row(example: int, label: int, values: dict[str, Any], seconds: float) -> Row:
+    finite = values["finite"] and all(math.isfinite(values[name]) for name in ("loss", "norm", "linf"))
+    judged = {
+        "finite": finite,
+        "correct_before": values["before"] == label,
+        "correct_after": finite and values["after"] == label,  # what blew up has not stood
+    }
+    return {"id": example, "label": label} | values | judged | {"seconds": seconds}
+
+
+def _warn_nonfinite(ledger: Ledger, ids: list[int]) -> None:
+    count = sum(not row["finite"] for row in ledger.select(ids))
+    if count:
+        logging.getLogger(__name__).warning(
+            "%s: %d of %d examples have non-finite logits, loss or perturbation; they count as not robust.",
+            ledger.path,
+            count,
+            len(ids),
+        )

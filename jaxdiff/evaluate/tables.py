@@ -1,0 +1,101 @@
+"""Records as a table: a row per defense, a column per attack, the lowest accuracy of each defense marked."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from jaxdiff.evaluate.results import ABSENT, Record, Reference
+
+Cells = dict[tuple[str, str], Record]
+
+
+def markdown_table(
+    records: Sequence[Mapping[str, Any]], reference: Reference | None = None, reference_name: str = "paper"
+) -> str:
+    """A Markdown table of cells like `71.1 % [66.2, 75.7]`, the lowest of each defense in bold, and a
+    caption.
+
+    `reference[defense][attack]` (fractions) stands beside ours, or alone where we have no value. The caption
+    says n, the confidence, and how many examples were not finite.
+    """
+    lines = _grid(records, reference or {}, lambda *a: _markdown_cell(*a, reference_name), "defense")
+    rows = ["| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines]
+    rule = "|" + "|".join([":--"] + ["--:"] * (len(lines[0]) - 1)) + "|"
+    notes = [_caption(records), "**Bold**: the lowest of each defense, the number that counts."]
+    return "\n".join(
+        [rows[0], rule, *rows[1:], "", *(f"{note}  " for note in [*notes, *_footnotes(records)])]
+    )
+
+
+def terminal_table(records: Sequence[Mapping[str, Any]], reference: Reference | None = None) -> str:
+    """The same table aligned for a terminal: `*` marks the lowest of a defense, `(ref 70.6)` a reference."""
+    lines = _grid(records, reference or {}, _terminal_cell, "")
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    body = [
+        "  ".join(_align(text, w, i) for i, (text, w) in enumerate(zip(line, widths, strict=True)))
+        for line in lines
+    ]
+    notes = [_caption(records), "* the lowest of each defense, the number that counts", *_footnotes(records)]
+    return "\n".join([line.rstrip() for line in body] + notes)
+
+
+def lowest(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The lowest accuracy of each defense over all its attacks."""
+    values: dict[str, float] = {}
+    for entry in records:
+        values[entry["defense"]] = min(entry["accuracy"], values.get(entry["defense"], 1.0))
+    return values
+
+
+def _grid(
+    records: Sequence[Mapping[str, Any]], reference: Reference, cell: Callable[..., str], corner: str
+) -> list[list[str]]:
+    if not records:
+        raise ValueError("A table needs at least one record.")
+    cells = {(r["defense"], r["attack"]): r for r in records}
+    minima, show_n = lowest(records), len({r["n"] for r in records}) > 1
+    named = [*cells, *((d, a) for d, attacks in reference.items() for a in attacks)]
+    defenses, attacks = (list(dict.fromkeys(names)) for names in zip(*named, strict=True))
+
+    def text(defense: str, attack: str) -> str:
+        ours, theirs = cells.get((defense, attack)), reference.get(defense, {}).get(attack)
+        marked = ours is not None and ours["accuracy"] == minima[defense]
+        return cell(ours, theirs, marked, show_n)
+
+    return [[corner, *attacks]] + [[d, *(text(d, a) for a in attacks)] for d in defenses]
+
+
+def _markdown_cell(
+    ours: Record | None, theirs: float | int | None, marked: bool, show_n: bool, name: str
+) -> str:
+    value = ABSENT if ours is None else _value(ours, show_n, " %")
+    value = f"**{value}**" if marked else value
+    return value if theirs is None else f"{value} ({name} {100 * theirs:.1f})"
+
+
+def _terminal_cell(ours: Record | None, theirs: float | int | None, marked: bool, show_n: bool) -> str:
+    value = ABSENT if ours is None else _value(ours, show_n, "")
+    value = value + ("*" if marked else " ")
+    return value if theirs is None else f"{value} (ref {100 * theirs:.1f})"
+
+
+def _value(ours: Mapping[str, Any], show_n: bool, unit: str) -> str:
+    accuracy, low, high = (f"{100 * ours[name]:.1f}" for name in ("accuracy", "low", "high"))
+    count = f" n={ours['n']}" if show_n else ""
+    return f"{accuracy}{unit} [{low}, {high}]{count}" + ("†" if ours.get("nonfinite") else "")
+
+
+def _caption(records: Sequence[Mapping[str, Any]]) -> str:
+    counts = sorted({r["n"] for r in records})
+    levels = sorted({100 * r.get("confidence", 0.95) for r in records})
+    level = " or ".join(f"{v:g}" for v in levels)
+    n = f"n = {counts[0]}" if len(counts) == 1 else "n as given"
+    return f"Accuracy in %, {n}, [{level} % Clopper-Pearson interval]."
+
+
+def _footnotes(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    bad = [f"{r['defense']} under {r['attack']}: {r['nonfinite']}" for r in records if r.get("nonfinite")]
+    return [f"† non-finite examples, counted as not robust ({'; '.join(bad)})."] if bad else []
+
+
+def _align(text: str, width: int, column: int) -> str:
+    return text.ljust(width) if column == 0 else text.rjust(width)

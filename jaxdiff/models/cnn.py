@@ -1,0 +1,49 @@
+"""A small convolutional classifier for digits and for tests.
+
+Smooth activations and group norm, or no norm: no batch statistics, so that it is the same function in
+training and in evaluation and trains well on adversarial examples.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from jaxdiff.models.layers import Conv, GroupNorm, activation, check_images, normalise
+
+
+class CNN(nn.Module):
+    """3 x 3 convolutions, one per entry of `channels`, halving the sides from the second on; mean over
+    space; dense.
+
+    Takes sides of 8 (scikit-learn's digits), 28 (MNIST) or any other. `groups` is the most groups of the
+    norms; 0 means no norm.
+    """
+
+    channels: Sequence[int] = (32, 64, 128)
+    classes: int = 10
+    groups: int = 8
+    activation: str = "silu"
+    mean: Sequence[float] = (0.5,)
+    std: Sequence[float] = (0.5,)
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], train: bool = False
+    ) -> Float[Array, "batch classes"]:
+        """Logits of images in [0, 1]; `train` changes nothing."""
+        del train
+        check_images(x, "CNN")
+        act = activation(self.activation)
+        h = normalise(x, self.mean, self.std)
+        for i, channels in enumerate(self.channels):
+            h = Conv(
+                channels, (3, 3), strides=1 if i == 0 else 2, padding=1, dtype=self.dtype, name=f"conv{i}"
+            )(h)
+            h = GroupNorm(self.groups, name=f"norm{i}")(h) if self.groups else h
+            h = act(h)
+        logits = nn.Dense(self.classes, dtype=self.dtype, name="linear")(h.mean((1, 2)))
+        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))

@@ -1,0 +1,166 @@
+"""The DDPM UNet (Ho et al. 2020, appendix B and official code).
+
+Residual blocks with group norm, swish and an additive time embedding; self-attention at chosen resolutions
+and in the middle; stride-2 convolutions down, nearest neighbour and a convolution up; every feature map of
+the way down is concatenated on the way up. The last layer of each branch starts at (nearly) zero, so that a
+block starts as its shortcut and the network as the zero function. With the defaults and three channels:
+35,746,307 parameters.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Num
+
+from jaxdiff.models.layers import Conv, GroupNorm, check_images, ddpm_init, time_embedding
+
+Features = Float[Array, "batch height width channels"]
+
+
+class ResBlock(nn.Module):
+    """x + (norm, swish, conv, plus time, norm, swish, dropout, conv); x through 1 x 1 if channels change."""
+
+    channels: int
+    dropout: float = 0.1
+    groups: int = 32
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width _"], time: Float[Array, "batch _"], train: bool = False
+    ) -> Features:
+        """`time` is the embedding after its last swish."""
+        conv = partial(Conv, self.channels, dtype=self.dtype)
+        norm = partial(GroupNorm, self.groups)
+        shift = nn.Dense(self.channels, dtype=self.dtype, kernel_init=ddpm_init(), name="time")(time)
+        h = conv((3, 3), kernel_init=ddpm_init(), name="conv1")(nn.swish(norm(name="norm1")(x)))
+        h = nn.swish(norm(name="norm2")(h + shift[:, None, None]))
+        h = nn.Dropout(self.dropout, deterministic=not train)(h)
+        h = conv((3, 3), kernel_init=ddpm_init(0.0), name="conv2")(h)
+        if x.shape[-1] != self.channels:
+            x = conv((1, 1), kernel_init=ddpm_init(), name="shortcut")(x)
+        return x + h
+
+
+class Attention(nn.Module):
+    """x + self-attention over the pixels, softmax(q k / sqrt(d)) v, in `heads` heads; softmax in float32."""
+
+    heads: int = 1
+    groups: int = 32
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Features) -> Features:
+        """Raises ValueError unless the heads divide the channels."""
+        batch, height, width, channels = x.shape
+        if channels % self.heads:
+            raise ValueError(f"{self.heads} attention heads do not divide {channels} channels.")
+        dense = partial(nn.Dense, channels, dtype=self.dtype)
+        h = GroupNorm(self.groups, name="norm")(x).reshape(batch, height * width, channels)
+        split = (batch, height * width, self.heads, channels // self.heads)
+        q, k, v = (
+            dense(kernel_init=ddpm_init(), name=n)(h).reshape(split) for n in ("query", "key", "value")
+        )
+        logits = jnp.einsum("bqhd,bkhd->bhqk", q * split[-1] ** -0.5, k)
+        weights = jax.nn.softmax(logits.astype(jnp.promote_types(q.dtype, jnp.float32))).astype(q.dtype)
+        h = jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(batch, height * width, channels)
+        return x + dense(kernel_init=ddpm_init(0.0), name="out")(h).reshape(x.shape)
+
+
+class TimeMLP(nn.Module):
+    """Sinusoidal embedding, dense, swish, dense, swish, with 4 x `channels` features."""
+
+    channels: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, t: Num[Array, " batch"]) -> Float[Array, "batch features"]:
+        """The last swish is the one each residual block applies in Ho et al., done once for all."""
+        dense = partial(nn.Dense, 4 * self.channels, dtype=self.dtype, kernel_init=ddpm_init())
+        h = nn.swish(dense(name="dense1")(time_embedding(t, self.channels)))
+        return nn.swish(dense(name="dense2")(h))
+
+
+def upsample(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch height2 width2 channels"]:
+    """Nearest neighbour, twice the height and width."""
+    return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+
+
+class UNet(nn.Module):
+    """The UNet of DDPM; `t` is the label fed to the embedding (0 .. 999 for DDPM).
+
+    `multipliers` of `channels`, one per resolution; `blocks` residual blocks each (one more on the way up);
+    `attention` lists the feature heights with self-attention; `out_channels` defaults to those of the
+    input. Dropout draws from the stream "dropout" when `train`. `dtype` is that of the computation
+    ("bfloat16"); parameters, norms' statistics, softmax and output stay in float32.
+    """
+
+    channels: int = 128
+    multipliers: Sequence[int] = (1, 2, 2, 2)
+    blocks: int = 2
+    attention: Sequence[int] = (16,)
+    heads: int = 1
+    dropout: float = 0.1
+    out_channels: int | None = None
+    groups: int = 32
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], t: Num[Array, " batch"], train: bool = False
+    ) -> Float[Array, "batch height width out"]:
+        """ValueError if a side does not halve levels - 1 times or the parameters are for other channels."""
+        self._check(x)
+        time = TimeMLP(self.channels, self.dtype, name="time")(t)
+        h = self._conv(self.channels, "conv_in")(x)
+        skips = [h]
+        last = len(self.multipliers) - 1
+        for level, multiplier in enumerate(self.multipliers):
+            for i in range(self.blocks):
+                h = self._stage(h, time, multiplier, f"down{level}_{i}", train)
+                skips.append(h)
+            if level < last:
+                h = self._conv(h.shape[-1], f"down{level}_downsample", strides=2)(h)
+                skips.append(h)
+        h = self._block(h.shape[-1], "middle_block0")(h, time, train)
+        h = self._attend("middle_attention")(h)
+        h = self._block(h.shape[-1], "middle_block1")(h, time, train)
+        for level, multiplier in reversed(list(enumerate(self.multipliers))):
+            for i in range(self.blocks + 1):
+                h = jnp.concatenate([h, skips.pop()], axis=-1)
+                h = self._stage(h, time, multiplier, f"up{level}_{i}", train)
+            if level > 0:
+                h = self._conv(h.shape[-1], f"up{level}_upsample")(upsample(h))
+        h = nn.swish(GroupNorm(self.groups, name="norm_out")(h))
+        out = self._conv(self.out_channels or x.shape[-1], "conv_out", kernel_init=ddpm_init(0.0))(h)
+        return out.astype(x.dtype)
+
+    def _conv(self, channels: int, name: str, **kwargs: Any) -> nn.Module:
+        return Conv(channels, (3, 3), dtype=self.dtype, name=name, **({"kernel_init": ddpm_init()} | kwargs))
+
+    def _block(self, channels: int, name: str) -> ResBlock:
+        return ResBlock(channels, self.dropout, self.groups, self.dtype, name=name)
+
+    def _attend(self, name: str) -> Attention:
+        return Attention(self.heads, self.groups, self.dtype, name=name)
+
+    def _stage(self, h: Array, time: Array, multiplier: int, name: str, train: bool) -> Array:
+        h = self._block(multiplier * self.channels, f"{name}_block")(h, time, train)
+        return self._attend(f"{name}_attention")(h) if h.shape[1] in self.attention else h
+
+    def _check(self, x: Array) -> None:
+        check_images(x, "UNet")
+        halvings = len(self.multipliers) - 1
+        if any(side % 2**halvings for side in x.shape[1:3]):
+            raise ValueError(
+                f"UNet with {halvings + 1} levels needs sides divisible by {2**halvings}; "
+                f"got {x.shape[1:3]}. Pad the images or give fewer multipliers."
+            )
+        if self.has_variable("params", "conv_in"):
+            known = self.get_variable("params", "conv_in")["kernel"].shape[2]
+            if known != x.shape[-1]:
+                raise ValueError(f"UNet parameters are for {known} channels; got images of shape {x.shape}.")

@@ -1,0 +1,158 @@
+"""Hooks that record metrics: a progress bar, JSON lines, TensorBoard. Only the first process writes."""
+
+import importlib
+import importlib.util
+import os
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxdiff.train.hooks import Every
+from jaxdiff.train.jsonl import append_jsonl, cut_jsonl
+from jaxdiff.train.state import TrainState
+
+
+def plain(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Numbers and nested lists that JSON can hold; what is not finite becomes None."""
+
+    def convert(x: Any) -> Any:
+        if isinstance(x, list):
+            return [convert(y) for y in x]
+        return None if isinstance(x, float) and not np.isfinite(x) else x
+
+    return {k: convert(np.asarray(v).tolist()) for k, v in jax.device_get(metrics).items()}
+
+
+class Meter:
+    """Images a second since the last call; None at the first, so that compilation is not counted."""
+
+    def __init__(self, batch_size: int) -> None:
+        self._batch_size = batch_size
+        self._last: tuple[int, float] | None = None
+
+    def __call__(self, step: int) -> float | None:
+        """The rate between the step of the last call and `step`."""
+        last, self._last = self._last, (step, time.perf_counter())
+        if last is None or step <= last[0]:
+            return None
+        return self._batch_size * (step - last[0]) / (self._last[1] - last[1])
+
+
+class Recorder(Every):
+    """Opens at the first step it sees, so that a resumed run shows where it is; writes as `Every` does."""
+
+    def __init__(self, n: int, batch_size: int, last: int | None = None) -> None:
+        super().__init__(n, self._record, last)
+        self._meter = Meter(batch_size)
+        self._opened = False
+
+    def __call__(self, step: int, state: TrainState, metrics: dict[str, Any]) -> None:
+        """Opens at the first call; writes if it is due."""
+        if jax.process_index():
+            return
+        if not self._opened:
+            self._opened = True
+            self.open(step)
+            self._meter(step)
+        super().__call__(step, state, metrics)
+
+    def _record(self, step: int, state: TrainState, metrics: dict[str, Any]) -> None:
+        self.write(step, plain(metrics) | {"images_per_second": self._meter(step)})
+
+    def open(self, step: int) -> None:
+        """Prepares for writing; `step` is the first step of this run."""
+
+    def write(self, step: int, row: dict[str, Any]) -> None:
+        """Writes one row of plain values."""
+        raise NotImplementedError
+
+
+class Progress(Recorder):
+    """A tqdm bar: loss, images/s, time left."""
+
+    def __init__(self, total: int, batch_size: int, n: int, options: dict[str, Any]) -> None:
+        super().__init__(n, batch_size, total)
+        self._options = {"total": total, "dynamic_ncols": True} | options
+        self._bar: Any = None
+
+    def open(self, step: int) -> None:
+        """Shows the bar at `step`."""
+        from tqdm import tqdm
+
+        self._bar = tqdm(initial=step, **self._options)
+
+    def write(self, step: int, row: dict[str, Any]) -> None:
+        """Moves the bar to `step`."""
+        rate = row["images_per_second"]
+        shown = {"loss": f"{row['loss']:.4g}"} | ({"images/s": f"{rate:.0f}"} if rate else {})
+        self._bar.set_postfix(shown, refresh=False)
+        self._bar.update(step - self._bar.n)
+
+    def close(self) -> None:
+        """Leaves the bar as it stands."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+class Jsonl(Recorder):
+    """One line each: step, metrics, images_per_second, seconds of training (those before a kill included)."""
+
+    def __init__(self, path: str | os.PathLike, batch_size: int, n: int, last: int | None) -> None:
+        super().__init__(n, batch_size, last)
+        self._path = path
+
+    def open(self, step: int) -> None:
+        """Cuts the lines of `step` and after, left by a killed run, and starts the clock where they end."""
+        kept = cut_jsonl(self._path, step - 1)
+        self._start = time.perf_counter() - (kept[-1]["seconds"] if kept else 0.0)
+
+    def write(self, step: int, row: dict[str, Any]) -> None:
+        """Appends one line."""
+        seconds = time.perf_counter() - self._start
+        append_jsonl(self._path, {"step": step, **row, "seconds": round(seconds, 3)})
+
+
+class TensorBoard(Recorder):
+    """Scalars for TensorBoard, through whichever writer is installed."""
+
+    def __init__(self, writer: Any, directory: str, batch_size: int, n: int, last: int | None) -> None:
+        super().__init__(n, batch_size, last)
+        self._new, self._directory, self._writer = writer, directory, None
+
+    def open(self, step: int) -> None:
+        """Opens the event file; events of `step` and after, left by a killed run, are dropped."""
+        self._writer = self._new(self._directory, purge_step=step)
+
+    def write(self, step: int, row: dict[str, Any]) -> None:
+        """Writes what is a number."""
+        for name, value in row.items():
+            if isinstance(value, int | float):
+                self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Writes out the event file."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def progress(total: int, batch_size: int, every: int = 10, **options: Any) -> Progress:
+    """A progress bar, moved every `every` steps; `options` go to tqdm (file, desc, disable)."""
+    return Progress(total, batch_size, every, options)
+
+
+def jsonl(path: str | os.PathLike, batch_size: int, every: int = 100, last: int | None = None) -> Jsonl:
+    """Metrics to the file `path`, every `every` steps and at step `last`."""
+    return Jsonl(path, batch_size, every, last)
+
+
+def tensorboard(
+    directory: str | os.PathLike, batch_size: int, every: int = 100, last: int | None = None
+) -> TensorBoard | None:
+    """Metrics to TensorBoard, or None if neither tensorboardX nor torch's writer is installed."""
+    for name, needs in (("tensorboardX", "tensorboardX"), ("torch.utils.tensorboard", "tensorboard")):
+        if importlib.util.find_spec(name.split(".")[0]) and importlib.util.find_spec(needs):
+            writer = importlib.import_module(name).SummaryWriter
+            return TensorBoard(writer, os.fspath(directory), batch_size, every, last)
+    return None

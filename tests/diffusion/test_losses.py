@@ -1,0 +1,97 @@
+"""Losses and weights against their definitions for Gaussian data and against Ho et al.'s table."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gaussians import MEAN, STD, exact_denoiser, variance
+
+from jaxdiff.diffusion import KINDS, VP, convert, denoising, linear
+from jaxdiff.diffusion.losses import discrete_time, elbo, simple, uniform_time
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+
+def _predict(process, kind):
+    """The optimal network of a kind, batched."""
+    exact = exact_denoiser(process)
+    return jax.vmap(lambda x, t: convert(process, "x0", kind, exact(x, t), x, t))
+
+
+def _data(key, batch=64, pixels=500):
+    x0 = MEAN + STD * jax.random.normal(key, (batch, pixels))
+    return x0, jax.random.split(jax.random.key(1), batch)
+
+
+def test_epsilon_loss_of_the_optimal_network(key):
+    """min over networks of L_simple at t is alpha^2 std^2 / v: what noise cannot be told from data."""
+    vp, (x0, keys) = VP(), _data(key)
+    for t in (0.1, 0.5):
+        losses = denoising(vp, "eps", simple())(_predict(vp, "eps"), x0, jnp.full(64, t), keys)
+        floor = vp.alpha(t) ** 2 * STD**2 / variance(vp, t)
+        assert jnp.mean(losses) == pytest.approx(float(floor), rel=0.03)
+
+
+def test_simple_is_the_squared_error_of_the_noise(key):
+    """A network that always says 0 has the loss E |noise|^2 = 1, one that says the truth has none."""
+    vp, (x0, keys) = VP(), _data(key)
+    loss = denoising(vp, "eps", simple())
+    t = jnp.full(64, 0.3)
+    assert jnp.mean(loss(lambda x, t: 0 * x, x0, t, keys)) == pytest.approx(1.0, abs=0.03)
+    oracle = lambda x_t, t: (x_t - vp.alpha(0.3) * x0) / vp.sigma(0.3)  # noqa: E731
+    np.testing.assert_allclose(loss(oracle, x0, t, keys), 0.0, atol=1e-20)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_weight_means_the_same_for_every_kind(kind, key):
+    """With the ELBO weight the loss of a denoiser does not depend on what its network predicts."""
+    vp, (x0, keys) = VP(), _data(key, batch=8, pixels=20)
+    t = jnp.linspace(0.1, 0.9, 8)
+    losses = [denoising(vp, k, elbo())(_predict(vp, k), x0, t, keys) for k in ("eps", kind)]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-8)
+
+
+@pytest.mark.parametrize("variance_name", ["posterior", "upper"])
+def test_elbo_weight_is_ho_et_al_s_lambda(variance_name):
+    betas = np.linspace(1e-4, 0.02, 1000)
+    alpha_bar = np.cumprod(1 - betas)
+    previous = np.append(1.0, alpha_bar[:-1])
+    var = betas if variance_name == "upper" else betas * (1 - previous) / (1 - alpha_bar)
+    first = 0 if variance_name == "upper" else 1
+    expected = (betas**2 / (2 * np.where(var > 0, var, 1) * (1 - betas) * (1 - alpha_bar)))[first:]
+    weight = elbo(steps=1000, variance=variance_name)
+    t = jnp.arange(1 + first, 1001) / 1000
+    ours = jax.vmap(lambda t: weight(linear(), "eps", t))(t) / 1000
+    np.testing.assert_allclose(ours, expected, rtol=1e-7)
+
+
+def test_elbo_weight_has_its_continuous_limit():
+    vp, t = VP(), jnp.asarray(0.4)
+    np.testing.assert_allclose(
+        elbo(steps=100_000, variance="posterior")(vp, "eps", t), elbo()(vp, "eps", t), rtol=1e-3
+    )
+
+
+def test_noise_of_an_example_is_its_own(key):
+    """Order and company of an example do not change its loss."""
+    vp, (x0, keys) = VP(), _data(key, batch=6, pixels=9)
+    t = jnp.linspace(0.1, 0.9, 6)
+    loss = denoising(vp, "v", simple())
+    order = np.array([3, 0, 5])
+    whole = loss(_predict(vp, "v"), x0, t, keys)
+    part = loss(_predict(vp, "v"), x0[order], t[order], keys[order])
+    np.testing.assert_allclose(part, whole[order], rtol=1e-12)
+
+
+def test_times(key):
+    keys = jax.random.split(key, 20_000)
+    t = jax.vmap(uniform_time(0.2))(keys)
+    assert jnp.min(t) >= 0.2 and jnp.max(t) <= 1.0
+    assert jnp.mean(t) == pytest.approx(0.6, abs=0.01)
+    counts = np.bincount(np.round(np.array(jax.vmap(discrete_time(4))(keys)) * 4).astype(int), minlength=5)
+    assert counts[0] == 0
+    np.testing.assert_allclose(counts[1:], 5000, rtol=0.05)
+    with pytest.raises(ValueError, match="t_min"):
+        uniform_time(0.0)
+    with pytest.raises(ValueError, match="variance"):
+        elbo(10, "lower")

@@ -1,0 +1,78 @@
+"""Predictions and denoisers against exact Gaussian posteriors."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gaussians import exact_denoiser, log_density
+
+from jaxdiff.diffusion import KINDS, VP, Cosine, convert, denoiser, linear, score, target, time_label
+from jaxdiff.diffusion.prediction import error_scale
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+PROCESSES = [VP(), Cosine(), linear()]
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+@pytest.mark.parametrize("t", [0.02, 0.4, 0.95])
+def test_score_is_the_gradient_of_the_log_density(process, t):
+    x = jnp.array([-1.0, 0.2, 3.0])
+    exact = jax.grad(lambda x: log_density(process, x, t))(x)
+    np.testing.assert_allclose(score(process, exact_denoiser(process))(x, t), exact, rtol=1e-9)
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+@pytest.mark.parametrize(("source", "destination"), list(itertools.product(KINDS, KINDS)))
+def test_kinds_say_the_same(process, source, destination, key):
+    """Converting a target gives the other kind's target: absolute, for x0 and noise are known."""
+    t = 0.3
+    x0, noise = jax.random.normal(key, (2, 5))
+    x_t = process.perturb(x0, noise, t)
+    converted = convert(process, source, destination, target(process, source, x0, noise, t), x_t, t)
+    np.testing.assert_allclose(converted, target(process, destination, x0, noise, t), rtol=1e-9, atol=1e-12)
+
+
+def test_targets_are_the_papers(key):
+    vp, t = VP(), 0.3
+    x0, noise = jax.random.normal(key, (2, 5))
+    alpha, sigma = vp.alpha(t), vp.sigma(t)
+    np.testing.assert_allclose(target(vp, "eps", x0, noise, t), noise)
+    np.testing.assert_allclose(target(vp, "v", x0, noise, t), alpha * noise - sigma * x0)
+    conditional = lambda x_t: -0.5 * jnp.sum((x_t - alpha * x0) ** 2) / sigma**2  # noqa: E731
+    np.testing.assert_allclose(
+        target(vp, "score", x0, noise, t), jax.grad(conditional)(vp.perturb(x0, noise, t)), rtol=1e-10
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_error_scale_is_the_squared_slope(kind, key):
+    """A changed x0_hat at a fixed x_t changes the output by sqrt(error_scale)."""
+    vp, t = VP(), 0.3
+    x_t, x0, x0_hat = jax.random.normal(key, (3, 5))
+    outputs = [convert(vp, "x0", kind, x, x_t, t) for x in (x0, x0_hat)]
+    ratio = jnp.sum((outputs[0] - outputs[1]) ** 2) / jnp.sum((x0 - x0_hat) ** 2)
+    np.testing.assert_allclose(ratio, error_scale(vp, kind, t), rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_denoiser_of_any_kind_is_the_posterior_mean(kind):
+    vp = VP()
+    exact = exact_denoiser(vp)
+    x_t = jnp.array([-1.0, 0.2, 3.0])
+    net = lambda x, t: convert(vp, "x0", kind, exact(x, t), x, t)  # noqa: E731
+    np.testing.assert_allclose(denoiser(vp, kind, net)(x_t, 0.4), exact(x_t, 0.4), rtol=1e-9)
+    clipped = denoiser(vp, kind, net, clip=0.4)(x_t, 0.4)
+    np.testing.assert_allclose(clipped, np.clip(exact(x_t, 0.4), -0.4, 0.4), rtol=1e-9)
+
+
+def test_time_label():
+    seen = time_label(lambda x, t: x * 0 + t, scale=1000.0, offset=-1.0)(jnp.zeros(1), 0.25)
+    assert seen[0] == 249.0
+
+
+def test_unknown_kind():
+    with pytest.raises(ValueError, match=r"'epsilon'.*eps"):
+        denoiser(VP(), "epsilon", lambda x, t: x)

@@ -1,0 +1,71 @@
+"""The UNet against diffusers' UNet2DModel, with its own random weights."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdiff.models import UNet, unet_from_diffusers
+
+torch = pytest.importorskip("torch")
+diffusers = pytest.importorskip("diffusers")
+
+pytestmark = pytest.mark.peers
+
+CONVENTIONS = {
+    "norm_eps": 1e-6,
+    "flip_sin_to_cos": False,
+    "freq_shift": 1,
+    "downsample_padding": 0,
+    "attention_head_dim": None,
+    "dropout": 0.0,
+}
+
+
+def foreign(channels, attention, groups, size, blocks):
+    """A UNet2DModel in the conventions of google/ddpm-cifar10-32, with noise on every parameter."""
+    torch.manual_seed(0)
+    model = diffusers.UNet2DModel(
+        sample_size=size,
+        block_out_channels=channels,
+        layers_per_block=blocks,
+        down_block_types=["AttnDownBlock2D" if a else "DownBlock2D" for a in attention],
+        up_block_types=["AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attention)],
+        norm_num_groups=groups,
+        **CONVENTIONS,
+    )
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.02 * torch.randn_like(p))
+    return model.eval()
+
+
+@pytest.mark.parametrize(
+    ("model", "spec", "size"),
+    [
+        (UNet(32, (1, 2), 1, (16,), groups=8), ((32, 64), (True, False), 8, 16, 1), (16, 16)),
+        (UNet(32, (1, 2, 2), 2, (8,), groups=8), ((32, 64, 64), (False, True, False), 8, 16, 2), (16, 24)),
+    ],
+)
+def test_unet_is_the_one_of_diffusers(model, spec, size):
+    """Outputs agree to float32 rounding, at different times in a batch, also on images not square."""
+    theirs = foreign(*spec)
+    variables = unet_from_diffusers({k: v.numpy() for k, v in theirs.state_dict().items()}, model, size[0])
+    rng = np.random.default_rng(0)
+    x, t = rng.normal(size=(2, *size, 3)).astype(np.float32), np.array([3, 950])
+    with torch.no_grad():
+        expected = theirs(torch.from_numpy(x.transpose(0, 3, 1, 2)), torch.from_numpy(t)).sample.numpy()
+    ours = jax.jit(model.apply)(variables, jnp.asarray(x), jnp.asarray(t))
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(ours, expected.transpose(0, 2, 3, 1), rtol=1e-4, atol=2e-5)
+
+
+def test_cifar10_weights_of_diffusers_convert():
+    """The state dict of the google/ddpm-cifar10-32 architecture fills our default UNet, key for key."""
+    theirs = foreign((128, 256, 256, 256), (False, True, False, False), 32, 32, 2)
+    arrays = {k: v.numpy() for k, v in theirs.state_dict().items()}
+    variables = unet_from_diffusers(arrays, UNet())
+    assert sum(a.size for a in arrays.values()) == 35_746_307
+    with pytest.raises(ValueError, match="missing"):
+        unet_from_diffusers(arrays, UNet(attention=(8,)))
+    assert set(variables) == {"params"}

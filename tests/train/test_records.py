@@ -1,0 +1,123 @@
+"""Records of training: lines without duplicates after a kill, rates, a bar that starts where the run does."""
+
+import io
+import json
+import time
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxdiff.train.jsonl import append_jsonl, cut_jsonl, read_jsonl
+from jaxdiff.train.records import TensorBoard, jsonl, plain, progress, tensorboard
+from jaxdiff.train.state import init_state
+
+STATE = init_state(jnp.ones(1), optax.sgd(0.1))
+
+
+def play(hook, steps, pause=0.0):
+    for n in steps:
+        time.sleep(pause)
+        hook(n, STATE, {"loss": jnp.array(1.0 / n), "grad_norm": jnp.array(float(n))})
+    getattr(hook, "close", lambda: None)()
+
+
+def test_a_line_holds_the_metrics_of_its_step(tmp_path):
+    path = tmp_path / "run" / "metrics.jsonl"
+    play(jsonl(path, 32, every=4, last=10), range(1, 11), pause=0.01)
+    rows = read_jsonl(path)
+    assert [r["step"] for r in rows] == [4, 8, 10]
+    assert [r["grad_norm"] for r in rows] == [4, 8, 10]
+    np.testing.assert_allclose([r["loss"] for r in rows], [1 / 4, 1 / 8, 1 / 10], rtol=1e-6)
+    assert sorted(rows[0]) == ["grad_norm", "images_per_second", "loss", "seconds", "step"]
+
+
+def test_the_rate_is_images_over_seconds(tmp_path):
+    play(jsonl(tmp_path / "m.jsonl", 32, every=5), range(1, 11), pause=0.02)
+    for row in read_jsonl(tmp_path / "m.jsonl"):
+        assert 32 / 0.06 < row["images_per_second"] < 32 / 0.02
+
+
+def test_the_first_step_has_no_rate(tmp_path):
+    play(jsonl(tmp_path / "m.jsonl", 32, every=1), [1, 2])
+    first, second = read_jsonl(tmp_path / "m.jsonl")
+    assert first["images_per_second"] is None and second["images_per_second"] > 0
+
+
+def test_a_resumed_run_has_no_line_twice_and_its_clock_goes_on(tmp_path):
+    path = tmp_path / "m.jsonl"
+    play(
+        jsonl(path, 32, every=2), range(1, 10), pause=0.01
+    )  # killed after step 9, its checkpoint is of step 5
+    with path.open("a") as file:
+        file.write('{"step": 10, "lo')
+    before = read_jsonl(path)
+    play(jsonl(path, 32, every=2), range(6, 13))
+    rows = read_jsonl(path)
+    assert [r["step"] for r in rows] == [2, 4, 6, 8, 10, 12]
+    assert rows[:2] == before[:2]
+    seconds = [r["seconds"] for r in rows]
+    assert seconds == sorted(seconds) and seconds[2] < before[2]["seconds"]
+    assert [p.name for p in tmp_path.iterdir()] == ["m.jsonl"]
+
+
+def test_a_new_run_starts_an_empty_file(tmp_path):
+    append_jsonl(tmp_path / "m.jsonl", {"step": 1, "seconds": 1.0})
+    play(jsonl(tmp_path / "m.jsonl", 32, every=2), range(1, 3))
+    assert [r["step"] for r in read_jsonl(tmp_path / "m.jsonl")] == [2]
+
+
+def test_cutting_keeps_up_to_the_step(tmp_path):
+    for step in (1, 2, 3):
+        append_jsonl(tmp_path / "m.jsonl", {"step": step})
+    assert cut_jsonl(tmp_path / "m.jsonl", 2) == [{"step": 1}, {"step": 2}]
+    assert read_jsonl(tmp_path / "m.jsonl") == [{"step": 1}, {"step": 2}]
+    assert cut_jsonl(tmp_path / "none.jsonl", 2) == []
+
+
+def test_values_become_plain_json():
+    metrics = {
+        "a": jnp.array([1.0, jnp.inf]),
+        "b": jnp.array(3),
+        "c": np.float32(0.5),
+        "d": jnp.nan,
+        "e": True,
+    }
+    assert plain(metrics) == {"a": [1.0, None], "b": 3, "c": 0.5, "d": None, "e": True}
+    json.dumps(plain(metrics), allow_nan=False)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        append_jsonl("unused", {"x": float("nan")})
+
+
+def test_the_bar_shows_a_resumed_run_where_it_is():
+    screen = io.StringIO()
+    play(progress(100, 32, every=10, file=screen, ascii=True, mininterval=0, ncols=100), range(51, 101))
+    frames = [f for f in screen.getvalue().split("\r") if "/100" in f]
+    assert "51/100" in frames[0] and "100/100" in frames[-1]
+    assert "loss=0.01" in frames[-1] and "images/s" in frames[-1]
+    assert "60/100" in "".join(frames) and "<" in frames[2]  # elapsed<left
+
+
+def test_tensorboard_drops_what_a_killed_run_left_and_gets_numbers():
+    calls = []
+
+    class Writer:
+        def __init__(self, directory, purge_step):
+            calls.append((directory, purge_step))
+
+        def add_scalar(self, name, value, step):
+            calls.append((name, value, step))
+
+        def close(self):
+            calls.append("closed")
+
+    hook = TensorBoard(Writer, "runs", 32, 2, None)
+    play(hook, [5, 6])
+    assert calls[0] == ("runs", 5) and calls[-1] == "closed"
+    assert ("grad_norm", 6.0, 6) in calls and {c[2] for c in calls[1:-1]} == {6}
+
+
+def test_without_tensorboard_there_is_no_hook(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert tensorboard(tmp_path, 32) is None
