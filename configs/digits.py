@@ -1,6 +1,9 @@
-"""Robustness on real 8x8 handwritten digits: the spine of jaxdiff in a few minutes on two cores.
+"""Robustness on real 8x8 handwritten digits: the spine of jaxdiff, in minutes on two cores, with nothing to download.
 
-python experiments/robustness.py --config=configs/digits.py --workdir=runs/digits
+    python experiments/robustness.py --config=configs/digits.py --workdir=runs/digits
+
+Trains a small score network, a classifier and an adversarially trained one, and attacks all defenses within 0.2 in L-infinity.
+The table to expect is in the README. Variant "smoke": seconds, for tests.
 """
 
 from ml_collections import ConfigDict
@@ -10,26 +13,21 @@ FGSM = {"name": "fgsm", "lr": RADIUS}
 PGD = {"name": "pgd", "lr": RADIUS / 8, "steps": 40, "keep_best": True}
 
 
-def _train(steps, batch_size, ema, **other):
-    settings = {
+def _train(steps, batch_size):
+    return {
         "steps": steps,
         "batch_size": batch_size,
-        "ema_decays": (ema,),
+        "ema_decays": (0.99,),
         "accumulate": 1,
         "log_every": 20,
         "checkpoint_every": 200,
         "keep": 2,
-        "draw_every": 1000,
+        "draw_every": 500,
     }
-    return settings | other
 
 
-def get_config(variant: str = "default") -> ConfigDict:
-    """The config of a variant: "default", or "smoke" (seconds, for tests)."""
-    if variant not in ("default", "smoke"):
-        raise ValueError(f"Unknown variant {variant!r}. Known: ['default', 'smoke'].")
-    config = ConfigDict({"seed": 0, "data": {"name": "digits"}})
-    config.score = {
+def _score():
+    return {
         "model": {
             "name": "UNet",
             "channels": 16,
@@ -45,7 +43,7 @@ def get_config(variant: str = "default") -> ConfigDict:
         "time": {"name": "uniform_time", "t_min": 1e-3},
         "augment": (),
         "optimizer": {"name": "adam", "lr": 3e-3, "warmup": 100, "schedule": "cosine", "clip": 1.0},
-        "train": _train(1500, 128, 0.99),
+        "train": _train(1000, 128),
         "sample": {
             "solver": {"name": "ddim"},
             "grid": {"name": "uniform", "steps": 50},
@@ -54,23 +52,20 @@ def get_config(variant: str = "default") -> ConfigDict:
             "batch_size": 64,
         },
     }
-    classifier = {
+
+
+def _classifier(augment, loss, steps, batch_size):
+    return {
         "model": {"name": "CNN", "channels": (32, 64, 128), "mean": (0.3,), "std": (0.4,)},
-        "augment": ({"name": "shift", "pixels": 1},),
+        "augment": augment,
+        "loss": loss,
         "optimizer": {"name": "adamw", "lr": 3e-3, "weight_decay": 0.05, "warmup": 100, "schedule": "cosine"},
+        "train": _train(steps, batch_size),
     }
-    config.classifier = {**classifier, "loss": {"name": "standard"}, "train": _train(1000, 128, 0.99)}
-    config.adversarial_training = {
-        **classifier,
-        "loss": {"name": "madry"},
-        "attack": {
-            "threat": {"name": "linf", "radius": RADIUS},
-            "ascent": {"name": "pgd", "lr": RADIUS / 4, "steps": 7},
-            "objective": {"name": "cross_entropy"},
-        },
-        "train": _train(1000, 128, 0.99),
-    }
-    config.robustness = {
+
+
+def _robustness():
+    return {
         "n": 360,
         "batch_size": 120,
         "show": 8,
@@ -104,21 +99,24 @@ def get_config(variant: str = "default") -> ConfigDict:
             "n": 120,
         },
     }
+
+
+def get_config(variant: str = "default") -> ConfigDict:
+    """The config of a variant: "default" or "smoke"."""
+    if variant not in ("default", "smoke"):
+        raise ValueError(f"configs/digits.py has no variant {variant!r}. Known: ['default', 'smoke'].")
+    config = ConfigDict(
+        {"seed": 0, "data": {"name": "digits"}, "score": _score(), "robustness": _robustness()}
+    )
+    config.classifier = _classifier(({"name": "noise", "std": 0.2},), {"name": "standard"}, 600, 128)
+    config.adversarial_training = _classifier((), {"name": "madry"}, 1500, 64)
+    config.adversarial_training.attack = {
+        "threat": {"name": "linf", "radius": RADIUS},
+        "ascent": {"name": "pgd", "lr": 0.4 * RADIUS, "steps": 5},
+        "objective": {"name": "cross_entropy"},
+    }
     if variant == "smoke":
-        for section in ("score", "classifier", "adversarial_training"):
-            config[section].train.update(
-                steps=4, batch_size=16, log_every=1, checkpoint_every=2, draw_every=4
-            )
-            config[section].optimizer.warmup = 1
-        config.score.sample.update(n=4, batch_size=4, grid={"name": "uniform", "steps": 2})
-        config.robustness.update(n=4, batch_size=4, show=2)
-        config.robustness.purify.grid.steps = 2
-        for cell in [c for cells in config.robustness.cells.values() for c in cells.values()]:
-            if "n" in cell:
-                cell.n = 2
-            if "eot" in cell:
-                cell.eot = 2
-            if "ascent" in cell and cell.ascent.name == "pgd":
-                cell.ascent.steps = 2
-        config.robustness.curve.update(radii=(0.0, 0.1), n=2)
+        from smoke import shrink
+
+        shrink(config)
     return config.lock()

@@ -28,7 +28,6 @@ from training import example_inputs, final_params, start_state
 from jaxdiff.build import build
 from jaxdiff.diffusion import grids, solvers, trajectory
 from jaxdiff.evaluate import image_grid, trajectory_strip
-from jaxdiff.evaluate.atomic import write_bytes
 from jaxdiff.train import Checkpoints, abstract, data_mesh, spread
 
 N = flags.DEFINE_integer("n", None, "How many samples; default: config.score.sample.n.")

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxdiff.types import Image, PRNGKey
 
-__all__ = ["flip", "none", "shift"]
+__all__ = ["flip", "noise", "none", "shift"]
 
 Augment = Callable[[Image, PRNGKey], Image]
 
@@ -50,6 +50,18 @@ def shift(pixels: int, padding: str = "zero") -> Augment:
         padded = jnp.pad(x, ((pixels, pixels), (pixels, pixels), (0, 0)), mode=modes[padding])
         top, left = jax.random.randint(key, (2,), 0, 2 * pixels + 1)
         return jax.lax.dynamic_slice(padded, (top, left, 0), x.shape)
+
+    return apply
+
+
+def noise(std: float | int) -> Augment:
+    """Adds Gaussian noise of standard deviation `std` to every value, not clipped; ValueError if it is negative."""
+    if std < 0:
+        raise ValueError(f"noise: std must be at least 0, in units of [0, 1] images; got {std}.")
+
+    def apply(x, key):
+        _check_one_image(x, "noise")
+        return x + std * jax.random.normal(key, x.shape, x.dtype)
 
     return apply
 

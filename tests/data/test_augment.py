@@ -8,13 +8,14 @@ from scipy import stats
 
 from jaxdiff.build import build, public_names
 from jaxdiff.data import augment
-from jaxdiff.data.augment import compose, flip, none, shift
+from jaxdiff.data.augment import compose, flip, noise, none, shift
 
 ALL = {
     "none": none(),
     "flip": flip(),
     "shift zero": shift(2),
     "shift edge": shift(3, "edge"),
+    "noise": noise(0.2),
     "both": compose(shift(2), flip()),
 }
 
@@ -52,6 +53,12 @@ def test_a_shift_is_a_crop_of_the_padded_image_each_as_often(image, padding, mod
     counts = [(moved == crop).all((1, 2, 3)).sum() for crop in crops]
     assert sum(counts) == n  # each outcome is one of the 25 translations, to the last bit
     assert stats.chisquare(counts).pvalue > 1e-6
+
+
+def test_noise_is_gaussian_with_its_deviation(image):
+    residuals = (outcomes(noise(0.2), image, 200) - np.asarray(image)) / 0.2
+    assert stats.kstest(residuals.ravel(), "norm").pvalue > 1e-6
+    assert abs(np.corrcoef(residuals[:, 0, 0, 0], residuals[:, 0, 0, 1])[0, 1]) < 0.4
 
 
 @pytest.mark.parametrize("padding", ["zero", "edge"])

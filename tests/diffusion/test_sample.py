@@ -1,5 +1,7 @@
 """The scan over time: rematerialisation, exact gradients, trajectories, regeneration, grids."""
 
+import itertools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -36,7 +38,9 @@ def test_gradient_is_exact(remat, key):
     """Reverse mode through a stochastic sampler equals finite differences with the same key."""
     x = jax.random.normal(key, (5,))
     defense = regenerate(VP_, euler_maruyama(VP_), _wavy, uniform(12, 0.3, 1e-3), remat)
-    jax.test_util.check_grads(lambda x: defense(jnp.asarray(x), key), (x,), order=1, modes="rev", rtol=1e-6)
+    jax.test_util.check_grads(
+        lambda x: defense(jnp.asarray(x), key), (x,), order=1, modes="rev", eps=1e-6, rtol=1e-6
+    )
 
 
 def test_regeneration_of_gaussian_data_has_the_known_jacobian(key):
@@ -45,7 +49,7 @@ def test_regeneration_of_gaussian_data_has_the_known_jacobian(key):
     defense = regenerate(VP_, euler_maruyama(VP_), exact_denoiser(VP_), ts, "sqrt")
     jacobian = jax.jacrev(lambda x: defense(x, key))(jnp.array([0.2, -1.0]))
     expected = VP_.alpha(ts[0])
-    for t, s in zip(ts[:-1], ts[1:], strict=True):
+    for t, s in itertools.pairwise(ts):
         beta = 0.1 + 19.9 * t
         expected *= 1 + (t - s) * beta * (0.5 - 1 / variance(VP_, t))
     np.testing.assert_allclose(jacobian, expected * np.eye(2), rtol=1e-9, atol=1e-12)

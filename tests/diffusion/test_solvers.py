@@ -1,5 +1,7 @@
 """Solvers against exact solutions for Gaussian data: order of convergence, marginals, and each other."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,7 +52,7 @@ def _law(process, make, steps, start, end):
     shape, keys = (50,), (jax.random.key(1), jax.random.key(2))
     z = [jax.random.normal(k, shape) for k in keys]
     step = jax.jit(lambda x, t, s, k: solver.step(denoise, x, solver.init(x), t, s, k)[0])
-    for t, s in zip(ts[:-1], ts[1:], strict=True):
+    for t, s in itertools.pairwise(ts):
         zero, other = (step(jnp.zeros(shape), t, s, k) for k in keys)
         c = (zero - other) / (z[0] - z[1])
         np.testing.assert_allclose(c, c[0], rtol=1e-6, atol=1e-9)

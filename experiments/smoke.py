@@ -1,0 +1,29 @@
+"""The "smoke" variant of a config: the same parts and the same path through the code, in seconds."""
+
+from collections.abc import Mapping
+
+from ml_collections import ConfigDict
+
+TINY_NET = {"channels": 8, "multipliers": (1, 2), "blocks": 1}
+
+
+def shrink(config: ConfigDict, classifier: Mapping | None = None) -> ConfigDict:
+    """Few steps, few images, tiny networks; `classifier` replaces the classifiers' models."""
+    config.score.model.update(TINY_NET)
+    config.score.sample.update(n=4, batch_size=4)
+    for grid in (config.score.sample.grid, config.robustness.purify.grid):
+        grid.steps = 2
+    for name in ("score", "classifier", "adversarial_training"):
+        config[name].train.update(steps=4, batch_size=8, log_every=1, checkpoint_every=2, draw_every=4)
+        config[name].optimizer.warmup = 1
+        if classifier and name != "score":
+            config[name].model = dict(classifier)
+    config.adversarial_training.attack.ascent.steps = 1
+    config.robustness.update(n=4, batch_size=4, show=2)
+    config.robustness.curve.update(radii=(0.0, config.robustness.threat.radius), n=2)
+    for cells in config.robustness.cells.values():
+        for cell in cells.values():
+            cell.update({k: 2 for k in ("n", "eot", "restarts") if k in cell})
+            if "steps" in cell.get("ascent", {}):
+                cell.ascent.steps = 2
+    return config

@@ -1,0 +1,139 @@
+"""Configs hold plain values, build every part they name, and refuse what nobody reads."""
+
+import importlib.util
+from pathlib import Path
+
+import common
+import pytest
+import robustness
+from ml_collections import ConfigDict
+from train_classifier import training_attack
+
+import jaxdiff.models
+from jaxdiff.build import build
+from jaxdiff.defenses import training as defenses
+from jaxdiff.diffusion import grids, losses, solvers
+from jaxdiff.evaluate.fingerprints import plain
+from jaxdiff.models import count, initialise
+from jaxdiff.train import optimizer
+
+ROOT = Path(common.__file__).parents[1]
+CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+
+
+def load(name: str, variant: str = "default") -> ConfigDict:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(variant)
+
+
+@pytest.mark.parametrize("variant", ["default", "smoke"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_part_can_be_built(name, variant):
+    config = load(name, variant)
+    plain(config)  # nothing but plain values
+    common.check_fields(config)
+    score, spec = common.build_score(config), config.robustness
+    for section in (config.score.sample, spec.purify):
+        build(solvers, section.solver, process=score.process)
+        build(grids, section.grid, process=score.process)
+    build(losses, config.score.weight), build(losses, config.score.time)
+    attack = training_attack(config.adversarial_training.attack)
+    for section in (config.score, config.classifier, config.adversarial_training):
+        build(jaxdiff.models, section.model)
+        build(optimizer, section.optimizer, total=section.train.steps)
+        common.build_augment(section.augment)
+    build(defenses, config.adversarial_training.loss, attack=attack)
+    for defense, name in robustness.cells_in_order(spec.cells):
+        robustness.build_attack(config, spec.cells[defense][name], spec.threat.radius)
+
+
+def test_cifar10_is_the_published_ddpm():
+    import jax
+    import jax.numpy as jnp
+
+    score = common.build_score(load("cifar10"))
+    shapes = jax.eval_shape(
+        lambda key: initialise(score.model, key, jnp.zeros((1, 32, 32, 3)), jnp.zeros(1)), jax.random.key(0)
+    )
+    assert count(shapes[0]) == 35_746_307
+    seen = []
+    common.time_label(lambda x, t: seen.append(float(t)), **score.label)(None, 1.0)
+    assert seen == [999.0]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_unknown_variant(name):
+    with pytest.raises(ValueError, match=r"'tiny'.*'default'.*'smoke'"):
+        load(name, "tiny")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("scores", ["config has no field 'scores'", "did you mean 'score'"]),
+        ("score.optimiser", ["config.score", "'optimiser'", "'optimizer'"]),
+        ("classifier.train.step", ["config.classifier.train", "'steps'"]),
+        ("robustness.radius", ["config.robustness", "threat"]),
+    ],
+)
+def test_a_field_that_nobody_reads_is_an_error(path, words):
+    config = load("digits").unlock()
+    *parents, last = path.split(".")
+    section = config
+    for name in parents:
+        section = section[name]
+    section[last] = {}
+    with pytest.raises(ValueError) as error:
+        common.check_fields(config)
+    assert all(word in str(error.value) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"diffpur": {}}, ["'diffpur'", "'diffpure'"]),
+        ({"none": {"pgd": {"ascents": {}}}}, ["none.pgd", "'ascents'", "'ascent'"]),
+    ],
+)
+def test_unknown_cells_are_errors(change, words):
+    with pytest.raises(ValueError) as error:
+        robustness.cells_in_order(change)
+    assert all(word in str(error.value) for word in words)
+
+
+def test_cells_stand_in_the_order_of_a_paper():
+    cells = robustness.cells_in_order(load("digits").robustness.cells)
+    assert cells[0] == ("none", "standard") and cells[-1] == ("diffpure", "adaptive_pgd")
+    assert [a for d, a in cells if d == "diffpure"] == list(robustness.ATTACKS)
+
+
+def test_a_missing_section_is_named():
+    config = load("digits").unlock()
+    del config.score
+    with pytest.raises(ValueError, match=r"needs config\.score.*classifier"):
+        common.need(config, "score")
+
+
+def test_a_workdir_belongs_to_one_config(tmp_path):
+    config = load("digits")
+    common.claim(tmp_path / "run", config)
+    common.claim(tmp_path / "run", load("digits"))
+    other = load("digits").unlock()
+    other.score.train.steps = 7
+    with pytest.raises(ValueError, match=r"config\.score\.train\.steps: 1000 there, 7 here"):
+        common.claim(tmp_path / "run", other)
+    (tmp_path / "run" / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="unreadable"):
+        common.claim(tmp_path / "run", config)
+
+
+def test_purposes_and_examples_have_their_own_keys(key):
+    import jax
+    import numpy as np
+
+    data = lambda k: np.asarray(jax.random.key_data(k))  # noqa: E731
+    assert not np.array_equal(data(common.purpose(key, "a")), data(common.purpose(key, "b")))
+    keys = common.example_keys(key, np.array([5, 2, 9]))
+    np.testing.assert_array_equal(data(keys)[1], data(common.example_keys(key, np.array([2])))[0])
