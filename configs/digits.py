@@ -20,9 +20,9 @@ def _train(steps, batch_size):
         "ema_decays": (0.99,),
         "accumulate": 1,
         "log_every": 20,
-        "checkpoint_every": 200,
+        "checkpoint_every": 300,
         "keep": 2,
-        "draw_every": 500,
+        "draw_every": 1000,
     }
 
 
@@ -42,8 +42,8 @@ def _score():
         "weight": {"name": "simple"},
         "time": {"name": "uniform_time", "t_min": 1e-3},
         "augment": (),
-        "optimizer": {"name": "adam", "lr": 3e-3, "warmup": 100, "schedule": "cosine", "clip": 1.0},
-        "train": _train(1000, 128),
+        "optimizer": {"name": "adam", "lr": 1e-2, "warmup": 200, "schedule": "cosine", "clip": 1.0},
+        "train": _train(3500, 64),
         "sample": {
             "solver": {"name": "ddim"},
             "grid": {"name": "uniform", "steps": 50},
@@ -67,13 +67,13 @@ def _classifier(augment, loss, steps, batch_size):
 def _robustness():
     return {
         "n": 360,
-        "batch_size": 120,
+        "batch_size": 128,
         "show": 8,
         "threat": {"name": "linf", "radius": RADIUS},
         "objective": {"name": "cross_entropy"},
         "purify": {
             "solver": {"name": "ddpm"},
-            "grid": {"name": "uniform", "start": 0.1, "end": 0.0, "steps": 5},
+            "grid": {"name": "uniform", "start": 0.1, "end": 0.0, "steps": 4},
             "clip": None,
             "remat": "none",
         },
@@ -83,20 +83,20 @@ def _robustness():
             "diffpure": {
                 "standard": {},
                 "fgsm": {"ascent": FGSM},
-                "pgd": {"ascent": PGD, "n": 120},
+                "pgd": {"ascent": PGD, "n": 128},
                 "blind_pgd": {"ascent": PGD, "gradient": "blind"},
-                "bpda": {"ascent": {**PGD, "keep_best": False}, "gradient": "bpda", "eot": 8, "n": 120},
+                "bpda": {"ascent": {**PGD, "keep_best": False}, "gradient": "bpda", "eot": 8, "n": 128},
                 "adaptive_pgd": {
                     "ascent": {"name": "pgd", "lr": RADIUS / 8, "steps": 20},
                     "eot": 8,
-                    "n": 120,
+                    "n": 128,
                 },
             },
         },
         "curve": {
             "radii": (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3),
             "cells": ("none/pgd", "adversarial_training/pgd", "diffpure/blind_pgd"),
-            "n": 120,
+            "n": 128,
         },
     }
 
@@ -108,8 +108,8 @@ def get_config(variant: str = "default") -> ConfigDict:
     config = ConfigDict(
         {"seed": 0, "data": {"name": "digits"}, "score": _score(), "robustness": _robustness()}
     )
-    config.classifier = _classifier(({"name": "noise", "std": 0.2},), {"name": "standard"}, 600, 128)
-    config.adversarial_training = _classifier((), {"name": "madry"}, 1500, 64)
+    config.classifier = _classifier(({"name": "noise", "std": 0.17},), {"name": "standard"}, 600, 128)
+    config.adversarial_training = _classifier((), {"name": "madry"}, 2700, 64)
     config.adversarial_training.attack = {
         "threat": {"name": "linf", "radius": RADIUS},
         "ascent": {"name": "pgd", "lr": 0.4 * RADIUS, "steps": 5},

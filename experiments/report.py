@@ -57,13 +57,13 @@ def draw_panel(
     show = config.robustness.show
     ids = evaluation.ids[:show]
     clean = evaluation.data.fetch(np.asarray(ids))
-    attacked = {}
+    attacked, short = {}, {"none": "no defense", "adversarial_training": "adv. training"}
     for defense in dict.fromkeys(d for d, _ in rows):
         attack = min((a for d, a in rows if d == defense), key=lambda a: _accuracy(rows[defense, a]))
         kept, first = pictures[defense, attack], rows[defense, attack][:show]
         after = [row["after"] for row in first]
         purified = kept.get("purified")
-        attacked[f"{defense}: {attack}"] = evaluate.Attacked(
+        attacked[f"{short.get(defense, defense)}: {attack}"] = evaluate.Attacked(
             adversarial=kept["adversarial"],
             predictions=after if purified is None else None,
             purified=None if purified is None else np.clip(purified, 0.0, 1.0),

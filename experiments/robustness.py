@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from report import draw_figures, same_images, stage_seconds
 from train_classifier import train_classifier
 from train_score import train_score
+from training import side_by_side
 
 import jaxdiff.models
 from jaxdiff import evaluate
@@ -54,12 +55,12 @@ def train_all(config: ConfigDict, workdir: Path) -> Trained:
         need(config, "score")
     sections = list(dict.fromkeys(DEFENSES[d] for d in used))
     need(config, *sections)
-    return Trained(
-        score=build_score(config) if purified else None,
-        score_params=train_score(config, workdir) if purified else None,
-        models={s: build(jaxdiff.models, config[s].model) for s in sections},
-        variables={s: train_classifier(config, workdir, s) for s in sections},
+    score_params, variables = side_by_side(
+        lambda: train_score(config, workdir) if purified else None,
+        lambda: {s: train_classifier(config, workdir, s, line=1) for s in sections},
     )
+    models = {s: build(jaxdiff.models, config[s].model) for s in sections}
+    return Trained(models, variables, build_score(config) if purified else None, score_params)
 
 
 def build_purifier(spec: ConfigDict, score: Score, params: Any) -> Defense:

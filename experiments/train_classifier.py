@@ -61,13 +61,13 @@ def classifier_loss(section: ConfigDict, model: Any) -> Callable:
     return loss
 
 
-def train_classifier(config: ConfigDict, workdir: Path, name: str) -> Any:
+def train_classifier(config: ConfigDict, workdir: Path, name: str, line: int = 0) -> Any:
     """Trains, or finishes training, the classifier of section `name` in workdir/name; returns its variables."""
     section, data = config[name], load_data(config, "train")
     model = build(jaxdiff.models, section.model)
     state = train(
         name, section, config.seed, data, model, example_inputs(data, times=False), classifier_loss(section, model),
-        workdir / name,
+        workdir / name, line=line,
     )  # fmt: skip
     return {"params": final_params(section, state), **state.model_state}
 

@@ -1,6 +1,6 @@
 """The training run that scores and classifiers share: resumable, with checkpoints, metrics and pictures."""
 
-import time
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,10 +53,11 @@ def train(
     loss: Callable,
     folder: Path,
     draw: Callable[[TrainState, Path], Any] | None = None,
+    line: int = 0,
 ) -> TrainState:
     """Trains to `section.train.steps` from wherever `folder` stands; returns the final state.
 
-    `draw(state, path)` makes a picture every `draw_every` steps.
+    `draw(state, path)` makes a picture every `draw_every` steps; `line` is that of the progress bar.
     """
     settings = section.train
     key = purpose(jax.random.key(seed), name)
@@ -68,7 +69,7 @@ def train(
             return state
         step = make_step(loss, tx, settings.ema_decays, accumulate=settings.accumulate)
         hooks = [
-            progress(settings.steps, settings.batch_size, desc=name),
+            progress(settings.steps, settings.batch_size, desc=name, position=line),
             jsonl(folder / "metrics.jsonl", settings.batch_size, settings.log_every, settings.steps),
             tensorboard(folder / "tensorboard", settings.batch_size, settings.log_every, settings.steps),
             checkpointing(checkpoints, batches, settings.checkpoint_every, settings.steps),
@@ -79,7 +80,7 @@ def train(
                 settings.steps,
             ),
         ]
-        hooks = [hook for hook in hooks if hook]
+        hooks = [hook for hook in (*hooks, _stop_if_asked) if hook]
         return fit(jit_step(step, data_mesh(training_devices())), state, batches, settings.steps, hooks, key)
 
 
@@ -88,11 +89,47 @@ def final_params(section: ConfigDict, state: TrainState) -> Any:
     return state.ema[max(state.ema, key=float)] if state.ema else state.params
 
 
-def timed(stage: Callable[[], Any]) -> tuple[Any, float]:
-    """What `stage()` returns, and its wall time in seconds."""
-    start = time.perf_counter()
-    result = jax.block_until_ready(stage())
-    return result, time.perf_counter() - start
+def side_by_side(first: Callable[[], Any], second: Callable[[], Any]) -> tuple[Any, Any]:
+    """(first(), second()), at the same time on CPU, where training small networks keeps one core busy.
+
+    `second` runs in a thread of its own; an error or an interrupt of either stops both.
+    """
+    if jax.default_backend() != "cpu" or len(jax.devices()) < 2:
+        return first(), second()
+    outcome: dict[str, Any] = {}
+
+    def background():
+        try:
+            outcome["value"] = second()
+        except BaseException as error:
+            outcome["error"] = error
+            _STOP.set()
+
+    thread = threading.Thread(target=background, daemon=True)
+    thread.start()
+    try:
+        value = first()
+        while thread.is_alive():
+            thread.join(0.1)  # a join without a limit would not hear an interrupt
+    except BaseException as error:
+        _STOP.set()
+        thread.join()
+        raise outcome.get("error", error) from None if isinstance(error, Stopped) else error
+    if "error" in outcome:
+        raise outcome["error"]
+    return value, outcome["value"]
+
+
+_STOP = threading.Event()
+
+
+class Stopped(Exception):
+    """Training was stopped because what ran beside it failed."""
+
+
+def _stop_if_asked(step: int, state: TrainState, metrics: dict[str, Any]) -> None:
+    if _STOP.is_set():
+        raise Stopped(f"stopped after step {step}")
 
 
 def example_inputs(data: Dataset, times: bool) -> tuple:

@@ -122,7 +122,7 @@ def test_a_workdir_belongs_to_one_config(tmp_path):
     common.claim(tmp_path / "run", load("digits"))
     other = load("digits").unlock()
     other.score.train.steps = 7
-    with pytest.raises(ValueError, match=r"config\.score\.train\.steps: 1000 there, 7 here"):
+    with pytest.raises(ValueError, match=r"config\.score\.train\.steps: 3500 there, 7 here"):
         common.claim(tmp_path / "run", other)
     (tmp_path / "run" / "config.json").write_text("{")
     with pytest.raises(ValueError, match="unreadable"):
