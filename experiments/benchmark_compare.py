@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from training import timed
 
 
 class Row(NamedTuple):
@@ -59,6 +58,13 @@ def compare(
             seconds[name].append(elapsed / calls[name] / per)
     compiling = max(0.0, first - per * statistics.median(seconds["ours"]))
     return Row(what, shape, seconds["ours"], seconds["peer"], compiling, other_programs(used, cpu_seconds()))
+
+
+def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    """What `call()` returns once it is ready, and the seconds that took."""
+    start = time.perf_counter()
+    result = jax.block_until_ready(call())
+    return result, time.perf_counter() - start
 
 
 def cpu_seconds() -> tuple[float, float, float] | None:

@@ -1,5 +1,6 @@
 """Hooks that record metrics: a progress bar, JSON lines, TensorBoard. Only the first process writes."""
 
+import abc
 import importlib
 import importlib.util
 import os
@@ -40,7 +41,7 @@ class Meter:
         return self._batch_size * (step - last[0]) / (self._last[1] - last[1])
 
 
-class Recorder(Every):
+class Recorder(Every, abc.ABC):
     """Opens at the first step it sees, so that a resumed run shows where it is; writes as `Every` does."""
 
     def __init__(self, n: int, batch_size: int, last: int | None = None) -> None:
@@ -64,9 +65,9 @@ class Recorder(Every):
     def open(self, step: int) -> None:
         """Prepares for writing; `step` is the first step of this run."""
 
+    @abc.abstractmethod
     def write(self, step: int, row: dict[str, Any]) -> None:
         """Writes one row of plain values."""
-        raise NotImplementedError
 
 
 class Progress(Recorder):
