@@ -5,9 +5,21 @@ There is no registry: the module is the registry, and its `__all__` is the list 
 
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Spec(Protocol):
+    """A part in a config, {"name": ..., argument: value, ...}: a dict, or a ConfigDict, which is no Mapping."""
+
+    def __contains__(self, name: Any) -> bool: ...
+
+    def __getitem__(self, name: str) -> Any: ...
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        """Names and values."""
 
 
 def public_names(namespace: ModuleType) -> list[str]:
@@ -22,7 +34,7 @@ def nearest(name: str, names: list[str]) -> str:
     return f", did you mean {folded[close[0]]!r}?" if close else ""
 
 
-def build(namespace: ModuleType, spec: Mapping[str, Any], **context: Any) -> Any:
+def build(namespace: ModuleType, spec: Spec, **context: Any) -> Any:
     """Calls `namespace.<spec["name"]>` with the rest of `spec` as arguments.
 
     `context` holds what a config cannot say (a process, a threat): each entry is passed if the function takes an
@@ -32,7 +44,7 @@ def build(namespace: ModuleType, spec: Mapping[str, Any], **context: Any) -> Any
     where = namespace.__name__
     if "name" not in spec:
         raise ValueError(
-            f"A part of {where} needs a 'name'; got {dict(spec)}. Known: {public_names(namespace)}."
+            f"A part of {where} needs a 'name'; got {dict(spec.items())}. Known: {public_names(namespace)}."
         )
     name, names = spec["name"], public_names(namespace)
     if name not in names:
