@@ -80,7 +80,9 @@ def test_an_example_is_augmented_alike_in_any_batch(function):
 @pytest.mark.parametrize("function", ALL.values(), ids=ALL.keys())
 def test_range_and_type_are_kept(function, image):
     out = outcomes(function, image, 200)
-    assert out.dtype == np.float32 and out.min() >= 0 and out.max() <= 1
+    assert out.dtype == np.float32 and out.shape == (200, *image.shape)
+    if function is not ALL["noise"]:  # the one that leaves [0, 1], as it says
+        assert out.min() >= 0 and out.max() <= 1
 
 
 def test_compose_goes_from_first_to_last_with_keys_of_their_own(image, key):
@@ -99,13 +101,13 @@ def test_two_flips_are_independent(image):
 
 
 def test_configs_name_augmentations(image, key):
-    assert public_names(augment) == ["flip", "none", "shift"]
+    assert public_names(augment) == ["flip", "noise", "none", "shift"]
     built = build(augment, {"name": "flip", "probability": 1.0})
     np.testing.assert_array_equal(built(image, key), image[:, ::-1])
 
 
 def test_a_batch_without_vmap_is_refused(key):
-    for function in (flip(), shift(1)):
+    for function in (flip(), shift(1), noise(0.1)):
         with pytest.raises(ValueError, match=r"got \(4, 8, 8, 3\). Use jax.vmap"):
             function(jnp.zeros((4, 8, 8, 3)), key)
 

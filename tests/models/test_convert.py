@@ -26,7 +26,7 @@ def cifar10_test(data_dir: str):
     ("file", "depth", "correct"),
     [
         ("resnet20-12fca82f.npz", 20, 9173),
-        ("resnet56-4bfd9763.npz", 56, 9339),
+        pytest.param("resnet56-4bfd9763.npz", 56, 9339, marks=pytest.mark.slow),
     ],
 )
 def test_accuracy_of_trained_resnets(file, depth, correct, tfds_dir, weights_dir):
