@@ -1,4 +1,4 @@
-"""Fashion-MNIST, 28x28 grey: the table of configs/digits.py on a larger set, in hours on two cores, minutes on a GPU.
+"""Fashion-MNIST, 28x28 grey: the table of configs/digits.py on a larger set.
 
     python experiments/robustness.py --config=configs/fashion_mnist.py --workdir=runs/fashion_mnist
 
