@@ -97,6 +97,7 @@ def side_by_side(first: Callable[[], Any], second: Callable[[], Any]) -> tuple[A
     if jax.default_backend() != "cpu" or len(jax.devices()) < 2:
         return first(), second()
     outcome: dict[str, Any] = {}
+    _STOP.clear()
 
     def background():
         try:
@@ -114,7 +115,9 @@ def side_by_side(first: Callable[[], Any], second: Callable[[], Any]) -> tuple[A
     except BaseException as error:
         _STOP.set()
         thread.join()
-        raise outcome.get("error", error) from None if isinstance(error, Stopped) else error
+        if isinstance(error, Stopped):  # not the cause: that is what failed beside it
+            raise outcome["error"] from None
+        raise
     if "error" in outcome:
         raise outcome["error"]
     return value, outcome["value"]
