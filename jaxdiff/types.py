@@ -7,7 +7,7 @@ the edge. Images in public are float32 in [0, 1], "height width channels"; diffu
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxtyping import Array, Float, Int, Key, ScalarLike
+from jaxtyping import Array, Bool, Float, Int, Key, ScalarLike
 
 Image = Float[Array, "*shape"]
 Images = Float[Array, "batch *shape"]
@@ -25,7 +25,11 @@ Net = Callable[[Image, Time], Image]  # (x_t, t) -> output; conditioning is clos
 Denoiser = Callable[[Image, Time], Image]  # (x_t, t) -> E[x0 | x_t]
 Classifier = Callable[[Image, PRNGKey], Logits]  # deterministic classifiers ignore the key
 Objective = Callable[[Logits, Array], Scalar]  # (logits, y); larger is worse for the defender
-Loss = Callable[[Image, PRNGKey], Scalar]  # larger is worse for the defender
+TargetedObjective = Callable[
+    [Logits, Array, Array], Scalar
+]  # (logits, y, target); larger is nearer to the target
+# Larger is worse for the defender; a loss may add whether the attack has won there.
+Loss = Callable[[Image, PRNGKey], Scalar | tuple[Scalar, Bool[Array, ""]]]
 Ascent = Callable[[Loss, Image, PRNGKey], Image]
 Attack = Callable[[Classifier, Image, Array, PRNGKey], Image]
 Defense = Callable[[Image, PRNGKey], Image]

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import ScalarLike
 
+from jaxdiff.attacks.stepwise import ascent_gradient, improve, measured, start
 from jaxdiff.attacks.threat import Threat
 from jaxdiff.types import Ascent
 
@@ -31,8 +32,8 @@ def pgd(
 ) -> Ascent:
     """Equation (1) for `steps` steps of length `lr` (in pixel units for L-infinity) along `tx` of the gradient.
 
-    `tx` defaults to `threat.steepest`. `keep_best` returns the iterate with the largest loss seen instead of the last,
-    for one more evaluation; it is meant for deterministic losses.
+    `tx` defaults to `threat.steepest`. `keep_best` returns the best iterate seen (one that has won, then the largest loss)
+    instead of the last, for one more evaluation; it is meant for deterministic losses.
     """
     if steps < 1 or not (isinstance(lr, jax.core.Tracer) or lr >= 0.0):
         raise ValueError(f"pgd needs steps >= 1 and lr >= 0; got steps = {steps}, lr = {lr}.")
@@ -43,21 +44,20 @@ def pgd(
         delta = threat.init(start_key, x) if random_start else jnp.zeros_like(x)
         delta = threat.project(delta, x)
 
-        def value(delta, i):
-            return loss(threat.apply(x, delta), jax.random.fold_in(loss_key, i))
+        height = lambda delta, key: loss(threat.apply(x, delta), key)  # noqa: E731
 
         def step(state, i):
             delta, tx_state, best = state
-            height, gradient = jax.value_and_grad(value)(delta, i)
-            best = _better(best, (height, delta))
+            value, won, gradient = ascent_gradient(height, delta, jax.random.fold_in(loss_key, i))
             update, tx_state = direction.update(gradient, tx_state, delta)
+            best = improve(best, delta, won, value)
             return (threat.project(delta + lr * update, x), tx_state, best), None
 
-        best = (jnp.asarray(-jnp.inf, x.dtype), delta)
-        state = (delta, direction.init(delta), best)
+        state = (delta, direction.init(delta), start(delta))
         (delta, _, best), _ = jax.lax.scan(step, state, jnp.arange(steps))
         if keep_best:
-            delta = _better(best, (value(delta, steps), delta))[1]
+            value, won = measured(height)(delta, jax.random.fold_in(loss_key, steps))
+            delta = improve(best, delta, won, value).x
         return threat.apply(x, delta)
 
     return ascend
@@ -73,9 +73,3 @@ def fgsm(threat: Threat, lr: ScalarLike, form: str = "sign") -> Ascent:
     if form not in transforms:
         raise ValueError(f"Unknown form {form!r} of fgsm. Known: {sorted(transforms)}.")
     return pgd(threat, lr, steps=1, random_start=False, tx=transforms[form])
-
-
-def _better(best, candidate):
-    """The pair (value, delta) with the larger value; a NaN never wins."""
-    wins = candidate[0] > best[0]
-    return jax.tree.map(lambda new, old: jnp.where(wins, new, old), candidate, best)

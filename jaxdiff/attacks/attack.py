@@ -1,28 +1,53 @@
-"""Attacks: ascents that know labels. All of them act on one example; batch with `jax.vmap`."""
+"""Attacks: ascents that know labels. All of them act on one example; batch with `jax.vmap` or `pool.pooled`."""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool
 
-from jaxdiff.types import Ascent, Attack, Objective
+from jaxdiff.attacks.stepwise import Stepwise, in_turn
+from jaxdiff.types import Ascent, Attack, Label, Logits, Objective, Scalar
 
 
 def untargeted(ascent: Ascent, objective: Objective) -> Attack:
     """(classifier, x, y, key) -> x_adv, away from the label y: maximises objective(classifier(x'), y)."""
-    return lambda classifier, x, y, key: ascent(lambda x, key: objective(classifier(x, key), y), x, key)
+    return from_ascent(ascent, lambda logits, y: (objective(logits, y), lost(logits, y)))
 
 
 def targeted(ascent: Ascent, objective: Objective) -> Attack:
     """(classifier, x, target, key) -> x_adv, towards the class `target`: minimises objective(classifier(x'), target)."""
-    return untargeted(ascent, lambda logits, target: -objective(logits, target))
+    return from_ascent(ascent, lambda logits, target: (-objective(logits, target), ~lost(logits, target)))
+
+
+def from_ascent(ascent: Ascent, judge: Callable[[Logits, Array], tuple[Scalar, Bool[Array, ""]]]) -> Attack:
+    """The attack that maximises `judge(logits, y) -> (loss, won)`; stepwise if the ascent is."""
+
+    def problem(attacked):
+        classifier, x, y, key = attacked
+        return (lambda x, key: judge(classifier(x, key), y)), x, key
+
+    if isinstance(ascent, Stepwise):
+        return ascent.on(problem)
+    return lambda classifier, x, y, key: ascent(*problem((classifier, x, y, key)))
+
+
+def lost(logits: Logits, y: Label) -> Bool[Array, ""]:
+    """Whether a classifier with these logits has lost the label: another class is on top, or a logit is not finite."""
+    return (jnp.argmax(logits) != y) | ~jnp.all(jnp.isfinite(logits))
 
 
 def restarts(attack: Attack, n: int, objective: Objective) -> Attack:
     """The best of n runs of `attack` with different keys, by `objective` of the classifier's logits.
 
-    All candidates of an example are judged with the same key, so a randomised classifier does not favour one by luck.
+    All candidates of an example are judged with the same key, so a randomised classifier does not favour one by luck. A
+    stepwise attack runs in turn, knows its own best point, and needs no further evaluation.
     """
     if n < 1:
         raise ValueError(f"restarts needs n >= 1; got {n}.")
+    if isinstance(attack, Stepwise):
+        another_key = lambda problem, _, k: (*problem[:-1], jax.random.fold_in(problem[-1], k))  # noqa: E731
+        return in_turn(attack, n, another_key)
 
     def best_of(classifier, x, y, key):
         run_key, judge_key = jax.random.split(key)

@@ -21,13 +21,19 @@ Perturbation = Float[Array, "..."]
 
 
 class Threat(NamedTuple):
-    """init(key, x) -> delta, apply(x, delta) -> x', project(delta, x) -> delta, steepest, and norm(delta) -> scalar."""
+    """init(key, x) -> delta, apply(x, delta) -> x', project(delta, x) -> delta, steepest, and norm(delta) -> scalar.
+
+    `norm(project(delta, x)) <= radius`. Norms that minimum-norm attacks know have `to_plane(x, w, c)`: the smallest
+    perturbation inside the box with <w, delta> = c, or as near to that as the box lets.
+    """
 
     init: Callable[[PRNGKey, Image], Perturbation]
     apply: Callable[[Image, Perturbation], Image]
     project: Callable[[Perturbation, Image], Perturbation]
     steepest: optax.GradientTransformation
     norm: Callable[[Perturbation], Scalar]
+    radius: ScalarLike
+    to_plane: Callable[[Image, Perturbation, Scalar], Perturbation] | None = None
 
 
 def linf(radius: ScalarLike) -> Threat:
@@ -39,6 +45,7 @@ def linf(radius: ScalarLike) -> Threat:
         project=lambda delta, x: _into_box(jnp.clip(delta, -radius, radius), x),
         steepest=optax.stateless(lambda g, _: jnp.sign(g)),
         norm=lambda delta: jnp.max(jnp.abs(delta)),
+        radius=radius,
     )
 
 
@@ -58,7 +65,7 @@ def l2(radius: ScalarLike) -> Threat:
         # A radius of 0 gives 0, not 0/0.
         return _into_box(delta * (radius / jnp.maximum(_length(delta), jnp.maximum(radius, 1e-12))), x)
 
-    return Threat(init, _add, project, optax.stateless(lambda g, _: _unit(g)), _length)
+    return Threat(init, _add, project, optax.stateless(lambda g, _: _unit(g)), _length, radius)
 
 
 def _check(radius: ScalarLike) -> None:
