@@ -1,11 +1,12 @@
 """Speed and memory of jaxdiff beside PyTorch's libraries: on this machine, in one run.
 
-    python experiments/benchmark.py [--only=pgd,unet,sampling,memory] [--repeats=5] [--output=benchmark.json]
+    python experiments/benchmark.py [--only=pgd,attacks,unet,sampling,memory] [--repeats=5] [--output=benchmark.json]
 
-PGD against torchattacks; a UNet's forward pass, input gradients and training step, and sampling with it,
-against diffusers (one attention head on both sides). Both sides have the same weights and inputs; a row is
-timed only after their results agree. Repeats are interleaved; a row holds medians; the ratio is the peer's
-time over ours: above 1 we are faster. Memory is what XLA plans for the gradient through a sampler.
+PGD, APGD, FAB, Square and AutoAttack against torchattacks; a UNet's forward pass, input gradients and
+training step, and sampling with it, against diffusers (one attention head on both sides). Both sides have the
+same weights and inputs; a row is timed only after their results agree. Repeats are interleaved; a row holds
+medians; the ratio is the peer's time over ours: above 1 we are faster. Memory is what XLA plans for the
+gradient through a sampler.
 
 Run it on an otherwise idle machine. --smoke tries everything at tiny sizes.
 """
@@ -21,6 +22,7 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
+import benchmark_attacks as attacks
 import benchmark_memory as memory
 import benchmark_speed as speed
 import jax
@@ -33,8 +35,8 @@ from common import use_all_cores
 from jaxdiff.evaluate import versions
 from jaxdiff.evaluate.atomic import write_text
 
-GROUPS = ("pgd", "unet", "sampling", "memory")
-LIBRARIES = {"pgd": "torchattacks", "unet": "diffusers", "sampling": "diffusers"}
+GROUPS = ("pgd", "attacks", "unet", "sampling", "memory")
+LIBRARIES = {"pgd": "torchattacks", "attacks": "torchattacks", "unet": "diffusers", "sampling": "diffusers"}
 INSTALL = 'pip install -e ".[peers]" && pip install --no-deps torchattacks==3.5.1'
 
 ONLY = flags.DEFINE_list("only", list(GROUPS), f"Which parts to run, of {', '.join(GROUPS)}.")
@@ -123,6 +125,9 @@ def measure(
         peers = find_peers(LIBRARIES[group], cores)
         if peers.missing:
             print(f"no peer for {group}: {peers.missing}")
+        if group == "attacks":
+            rows += attacks.attack_rows(attacks.SMOKE if smoke else attacks.Sizes(), repeats, peers, weights)
+            continue
         options = {"weights": weights} if group == "pgd" and not smoke else {}
         rows += getattr(speed, f"{group}_rows")(sizes, repeats, peers, **options)
     planned = memory.measure(memory.SMOKE if smoke else memory.Sizes()) if "memory" in only else []

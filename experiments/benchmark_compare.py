@@ -39,8 +39,12 @@ def compare(
     check: Callable[[Any], None],
     repeats: int,
     per: int = 1,
+    long: bool = False,
 ) -> Row:
-    """Times both sides in turn, `per` units of work a call, once `check` accepts our first result."""
+    """Times both sides in turn, `per` units of work a call, once `check` accepts our first result.
+
+    `long` calls take many seconds: `check` has called the peer already, and nothing more is needed to warm it up.
+    """
     print(f"{what}, {shape} ...", file=sys.stderr, flush=True)
     result, first = timed(ours)
     sides = {"ours": ours}
@@ -48,7 +52,9 @@ def compare(
         check(result)
         sides["peer"] = peer
     # The second call of each: warm, and the measure of how many calls make a fifth of a second.
-    calls = {name: max(1, min(50, round(0.2 / timed(side)[1]))) for name, side in sides.items()}
+    calls = {
+        name: 1 if long else max(1, min(50, round(0.2 / timed(side)[1]))) for name, side in sides.items()
+    }
     seconds = {name: [] for name in ("ours", "peer")}
     used = cpu_seconds()
     for i in range(repeats):

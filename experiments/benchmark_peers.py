@@ -128,6 +128,36 @@ def pgd(
     return awaited(lambda: attack(images, labels), device)
 
 
+def attack(
+    network: nn.Module,
+    name: str,
+    x: Any,
+    y: Any,
+    radius: float,
+    steps: int,
+    queries: int,
+    device: torch.device,
+) -> Call:
+    """torchattacks' attack of this name, L-infinity. Its AutoAttack takes 10 steps of each attack unless told better."""
+    import torchattacks
+
+    common = {"norm": "Linf", "eps": radius, "seed": 0}
+    targeted = {"steps": steps, "n_classes": 10}
+    makers = {
+        "apgd-ce": lambda: torchattacks.APGD(network, steps=steps, loss="ce", **common),
+        "apgd-t": lambda: torchattacks.APGDT(network, **targeted, **common),
+        "fab-t": lambda: torchattacks.FAB(network, multi_targeted=True, **targeted, **common),
+        "square": lambda: torchattacks.Square(network, n_queries=queries, **common),
+        "autoattack": lambda: torchattacks.AutoAttack(network, version="standard", n_classes=10, **common),
+    }
+    made = makers[name]()
+    if name == "autoattack":
+        for part in made._autoattack.attacks:
+            part.steps, part.n_queries = steps, queries
+    images, labels = nchw(x, device), torch.from_numpy(np.array(y, np.int64)).to(device)
+    return awaited(lambda: made(images, labels), device)
+
+
 def unet(model: UNet, side: int, device: torch.device) -> nn.Module:
     """diffusers' UNet2DModel of the shape and in the conventions of `model`, with its own random weights."""
     from diffusers import UNet2DModel

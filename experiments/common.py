@@ -36,7 +36,7 @@ WORKDIR = flags.DEFINE_string(
 SHARED = {"seed", "data"}
 TRAINING = {"model", "augment", "optimizer", "train"}
 SCHEMA = {
-    "": SHARED | {"score", "classifier", "adversarial_training", "robustness"},
+    "": SHARED | {"score", "classifier", "adversarial_training", "robustness", "attack"},
     "score": TRAINING | {"process", "kind", "label", "weight", "time", "sample"},
     "score.label": {"scale", "offset"},
     "score.sample": {"solver", "grid", "clip", "n", "batch_size"},
@@ -44,8 +44,22 @@ SCHEMA = {
     "adversarial_training": TRAINING | {"loss", "attack"},
     "adversarial_training.attack": {"threat", "ascent", "objective"},
     "robustness": {"n", "batch_size", "show", "threat", "objective", "purify", "cells", "curve"},
-    "robustness.purify": {"solver", "grid", "clip", "remat"},
+    "robustness.purify": {"solver", "grid", "clip", "remat", "surrogate_steps"},
     "robustness.curve": {"radii", "cells", "n"},
+    "attack": {
+        "n",
+        "batch_size",
+        "slots",
+        "show",
+        "panel",
+        "flow",
+        "classifiers",
+        "cells",
+        "masking",
+        "curve",
+    },
+    "attack.masking": {"n", "radius"},
+    "attack.curve": {"radii", "cells", "n"},
 } | {
     f"{section}.train": {
         "steps",

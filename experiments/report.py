@@ -3,10 +3,12 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from common import Score
+from evaluation import Evaluation, Setting
 from ml_collections import ConfigDict
 from sample import draw_trajectory
 from train_score import draw_samples
@@ -18,49 +20,63 @@ SECTIONS = ("score", "classifier", "adversarial_training")
 Rows = Mapping[tuple[str, str], list[dict]]
 
 
-def draw_figures(
-    config: ConfigDict,
-    workdir: Path,
-    evaluation: Any,
-    rows: Rows,
-    pictures: Mapping[tuple[str, str], Mapping],
-) -> dict[str, Path]:
+class Trained(NamedTuple):
+    """Everything that attacks need: modules, and the arrays that are arguments of the compiled attacks."""
+
+    models: dict[str, Any]
+    variables: dict[str, Any]
+    score: Score | None
+    score_params: Any
+
+
+class Job(NamedTuple):
+    """A finished robustness run: what its figures are drawn from."""
+
+    config: ConfigDict
+    workdir: Path
+    trained: Trained
+    setting: Setting
+    evaluations: Mapping[str, Evaluation]
+    cells: Mapping[tuple[str, str], dict[str, Any]]
+    rows: Rows
+    pictures: Mapping[tuple[str, str], Mapping]
+
+
+def draw_figures(job: Job) -> dict[str, Path]:
     """{caption: file} of every figure of the report."""
-    folder = workdir / "figures"
+    folder, trained = job.workdir / "figures", job.trained
     folder.mkdir(exist_ok=True)
-    trained, shape = evaluation.trained, evaluation.data.image_shape
     figures = {}
     if trained.score is not None:
-        figures["Samples of the score network"] = draw_samples(config, trained.score, shape)(
+        parts = job.config, trained.score
+        shape = job.setting.data.image_shape
+        figures["Samples of the score network"] = draw_samples(*parts, shape)(
             trained.score_params, folder / "samples.png"
         )
         figures["Denoising, from noise (t = 1) to image (t = 0)"] = draw_trajectory(
-            config, trained.score, trained.score_params, shape, folder / "trajectory.png"
+            *parts, trained.score_params, shape, folder / "trajectory.png"
         )
-    panel = draw_panel(config, folder / "panel.png", evaluation, rows, pictures)
+    panel = draw_panel(job, folder / "panel.png")
     figures["Attacks on the same images: prediction below each, green if right"] = panel
-    if "curve" in config.robustness:
-        figures["Accuracy against the radius, with 95 % intervals"] = draw_curve(
-            config, folder / "radius.png", evaluation
-        )
+    if "curve" in job.config.robustness:
+        figures["Accuracy against the radius, with 95 % intervals"] = draw_curve(job, folder / "radius.png")
     losses = {
-        s: evaluate.read_metrics(p)["loss"] for s in SECTIONS if (p := workdir / s / "metrics.jsonl").exists()
+        s: evaluate.read_metrics(p)["loss"]
+        for s in SECTIONS
+        if (p := job.workdir / s / "metrics.jsonl").exists()
     }
     figures["Training losses"] = evaluate.loss_curves(losses, folder / "losses.png")
     return figures
 
 
-def draw_panel(
-    config: ConfigDict, path: Path, evaluation: Any, rows: Rows, pictures: Mapping[tuple[str, str], Mapping]
-) -> Path:
+def draw_panel(job: Job, path: Path) -> Path:
     """Clean images, and for each defense what its strongest attack made of them."""
-    show = config.robustness.show
-    ids = evaluation.ids[:show]
-    clean = evaluation.data.fetch(np.asarray(ids))
+    show, data = job.config.robustness.show, job.setting.data
+    clean = data.fetch(np.asarray(job.setting.ids[:show]))
     attacked, short = {}, {"none": "no defense", "adversarial_training": "adv. training"}
-    for defense in dict.fromkeys(d for d, _ in rows):
-        attack = min((a for d, a in rows if d == defense), key=lambda a: _accuracy(rows[defense, a]))
-        kept, first = pictures[defense, attack], rows[defense, attack][:show]
+    for defense in job.evaluations:
+        attack = min((a for d, a in job.rows if d == defense), key=lambda a: _accuracy(job.rows[defense, a]))
+        kept, first = job.pictures[defense, attack], job.rows[defense, attack][:show]
         after = [row["after"] for row in first]
         purified = kept.get("purified")
         attacked[f"{short.get(defense, defense)}: {attack}"] = evaluate.Attacked(
@@ -69,27 +85,31 @@ def draw_panel(
             purified=None if purified is None else np.clip(purified, 0.0, 1.0),
             purified_predictions=None if purified is None else after,
         )
-    return evaluate.attack_panel(clean["image"], attacked, clean["label"], path, evaluation.data.label_names)
+    return evaluate.attack_panel(clean["image"], attacked, clean["label"], path, data.label_names)
 
 
-def draw_curve(config: ConfigDict, path: Path, evaluation: Any) -> Path:
+def draw_curve(job: Job, path: Path) -> Path:
     """Accuracy of some cells against the radius, on the first `n` images."""
-    curve, series = config.robustness.curve, {}
-    for name in curve.cells:
+    spec, series = job.config.robustness, {}
+    for name in spec.curve.cells:
         defense, attack = name.split("/")
-        summaries = [evaluate.summarise(evaluation.run(defense, attack, r, curve.n)[0]) for r in curve.radii]
+        cell, evaluation = job.cells[defense, attack], job.evaluations[defense]
         label = f"{defense.replace('_', ' ')}, {attack.replace('_', ' ')}"
-        series[label] = tuple([s[k] for s in summaries] for k in ("accuracy", "low", "high"))
-    norm = {"linf": r"$\ell_\infty$", "l2": r"$\ell_2$"}.get(
-        config.robustness.threat.name, config.robustness.threat.name
-    )
+        series[label] = radius_series(evaluation, attack, cell, spec.curve)
+    norm = {"linf": r"$\ell_\infty$", "l2": r"$\ell_2$"}.get(spec.threat.name, spec.threat.name)
     return evaluate.accuracy_curve(
-        list(curve.radii),
+        list(spec.curve.radii),
         series,
         path,
         xlabel=f"radius ({norm})",
-        title=f"Accuracy under attack, n = {curve.n}",
+        title=f"Accuracy under attack, n = {spec.curve.n}",
     )
+
+
+def radius_series(evaluation: Evaluation, attack: str, cell: Mapping, curve: ConfigDict) -> tuple:
+    """(accuracy, low, high) of a cell at the radii of a curve."""
+    found = [evaluate.summarise(evaluation.run(attack, cell, r, curve.n)[0]) for r in curve.radii]
+    return tuple([s[k] for s in found] for k in ("accuracy", "low", "high"))
 
 
 def same_images(rows: Rows) -> list[str]:

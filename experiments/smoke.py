@@ -27,3 +27,37 @@ def shrink(config: ConfigDict, classifier: Mapping | None = None) -> ConfigDict:
             if "steps" in cell.get("ascent", {}):
                 cell.ascent.steps = 2
     return config
+
+
+SMALL = {
+    "pgd": {"steps": 2},
+    "apgd": {"steps": 3},
+    "fab_targeted": {"n": 2, "steps": 2},
+    "square_linf": {"queries": 8},
+    "nes": {"budget": 44, "samples": 10},
+    "standard": {"steps": 4, "queries": 4},
+    "deepfool": {"steps": 3},
+    "carlini_wagner": {"search_steps": 2, "steps": 2},
+    "ddn": {"steps": 3},
+    "hop_skip_jump": {"budget": 20},
+    "pixels": {"population": 8, "generations": 2},
+    "stadv": {"steps": 2},
+    "rotation_translation": {"grid": (2, 2, 2)},
+}
+
+
+def shrink_attacks(config: ConfigDict, model: Mapping) -> ConfigDict:
+    """The same attacks with few steps on few images, and an untrained `model`."""
+    spec = config.attack
+    spec.update(n=16, batch_size=16, slots=4, show=2)
+    spec.classifiers = {"untrained": {"name": "untrained", "model": model}}
+    spec.masking.n = 8
+    if "curve" in spec:
+        spec.curve.update(radii=(0.0, spec.curve.radii[-1]), n=8)
+    for cell in spec.cells.values():
+        if "n" in cell:
+            cell.n = 8
+        for kind in ("ascent", "attack", "autoattack"):
+            if kind in cell:
+                cell[kind].update(SMALL.get(cell[kind].name, {}))
+    return config

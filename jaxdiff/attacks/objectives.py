@@ -1,14 +1,31 @@
 """What an attacker maximises: functions (logits, y) -> scalar, larger is worse for the defender.
 
-`y` is a label, or whatever the objective compares with (for `kl`: the logits of the clean image).
+`y` is a label, or whatever the objective compares with (for `kl`: the logits of the clean image). The targeted ones are
+(logits, y, target) -> scalar, larger is nearer to the target.
+
+With the logits sorted as z_(1) >= z_(2) >= ..., the difference of logits ratio (Croce and Hein 2020a, equations 6 and 7) is
+
+    DLR(z, y)         = -(z_y - max over i != y of z_i) / (z_(1) - z_(3) + 1e-12),                        (1)
+    DLR(z, y, target) = -(z_y - z_target) / (z_(1) - (z_(3) + z_(4)) / 2 + 1e-12).                        (2)
+
+Both are blind to a shift and to a positive scale of the logits: no rescaled classifier can starve them of gradient.
 """
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-from jaxdiff.types import Label, Logits, Objective, Scalar
+from jaxdiff.types import Label, Logits, Objective, Scalar, TargetedObjective
 
-__all__ = ["cross_entropy", "kl", "margin"]
+__all__ = [
+    "cross_entropy",
+    "dlr",
+    "kl",
+    "margin",
+    "targeted_cross_entropy",
+    "targeted_dlr",
+    "targeted_margin",
+]
 
 
 def cross_entropy() -> Objective:
@@ -26,8 +43,20 @@ def margin() -> Objective:
     def objective(logits: Logits, y: Label) -> Scalar:
         if logits.shape[0] < 2:
             raise ValueError("margin needs logits of at least two classes; got one.")
-        others = jnp.where(jnp.arange(logits.shape[0]) == y, -jnp.inf, logits)
-        return jnp.max(others) - logits[y]
+        return _highest_other(logits, y) - logits[y]
+
+    return objective
+
+
+def dlr() -> Objective:
+    """Equation (1), for three classes or more: positive exactly where the label is lost.
+
+    Where y is third, it is 1 with gradient 0. ValueError for fewer classes, where (1) says nothing: `margin` serves there.
+    """
+
+    def objective(logits: Logits, y: Label) -> Scalar:
+        z, top = _sorted(logits, 3, "dlr", "margin")
+        return (_highest_other(z, y) - z[y]) / (top[0] - top[2] + 1e-12)
 
     return objective
 
@@ -40,3 +69,49 @@ def kl() -> Objective:
         return jnp.sum(jnp.exp(log_p) * (log_p - jax.nn.log_softmax(logits)))
 
     return objective
+
+
+def targeted_cross_entropy() -> TargetedObjective:
+    """log softmax(logits)_target."""
+
+    def objective(logits: Logits, y: Label, target: Label) -> Scalar:
+        del y
+        return jax.nn.log_softmax(logits)[target]
+
+    return objective
+
+
+def targeted_margin() -> TargetedObjective:
+    """z_target - z_y: positive where the target has overtaken the label."""
+
+    def objective(logits: Logits, y: Label, target: Label) -> Scalar:
+        return logits[target] - logits[y]
+
+    return objective
+
+
+def targeted_dlr() -> TargetedObjective:
+    """Equation (2), for four classes or more; ValueError for fewer: `targeted_margin` serves there."""
+
+    def objective(logits: Logits, y: Label, target: Label) -> Scalar:
+        z, top = _sorted(logits, 4, "targeted_dlr", "targeted_margin")
+        return (z[target] - z[y]) / (top[0] - (top[2] + top[3]) / 2 + 1e-12)
+
+    return objective
+
+
+def _highest_other(logits: Logits, y: Label) -> Scalar:
+    return jnp.max(jnp.where(jnp.arange(logits.shape[0]) == y, -jnp.inf, logits))
+
+
+def _sorted(
+    logits: Logits, classes: int, name: str, instead: str
+) -> tuple[Logits, Float[Array, " {classes}"]]:
+    """The logits in float32 at least (1e-12 is 0 in float16), and the largest few, largest first."""
+    if logits.shape[0] < classes:
+        raise ValueError(
+            f"{name} divides by a difference of sorted logits and needs at least {classes} classes; "
+            f"got {logits.shape[0]}. Use {instead} in its place."
+        )
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    return logits, jax.lax.top_k(logits, classes)[0]

@@ -66,11 +66,10 @@ def pooled(attack: Stepwise, slots: int, stop: bool = True) -> BatchedAttack:
             due = (taken < count) & ((idle * 4 >= width) | (idle == width))
             return jax.lax.cond(due, refill, lambda carry: carry, carry)
 
-        nobody = jnp.zeros(width, order.dtype)
-        blank = jax.vmap(start)(x)
-        state = jax.tree.map(jnp.zeros_like, init(nobody))
-        carry = jnp.zeros((), count.dtype), jnp.full(width, n, order.dtype), nobody, state, blank
-        carry = jax.lax.while_loop(lambda carry: jnp.any(carry[1] < n), work, refill(carry))
+        first = jnp.where(jnp.arange(width) < count, order[:width], n)
+        state = init(order[:width])
+        carry = jnp.minimum(width, count), first, jnp.zeros(width, order.dtype), state, jax.vmap(start)(x)
+        carry = jax.lax.while_loop(lambda carry: jnp.any(carry[1] < n), work, carry)
         return carry[-1]
 
     return run

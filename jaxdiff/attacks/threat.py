@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, ScalarLike
 
+from jaxdiff.attacks.planes import plane_l2, plane_linf
 from jaxdiff.types import Image, PRNGKey, Scalar
 
 __all__ = ["l2", "linf"]
@@ -46,6 +47,7 @@ def linf(radius: ScalarLike) -> Threat:
         steepest=optax.stateless(lambda g, _: jnp.sign(g)),
         norm=lambda delta: jnp.max(jnp.abs(delta)),
         radius=radius,
+        to_plane=plane_linf,
     )
 
 
@@ -65,7 +67,7 @@ def l2(radius: ScalarLike) -> Threat:
         # A radius of 0 gives 0, not 0/0.
         return _into_box(delta * (radius / jnp.maximum(_length(delta), jnp.maximum(radius, 1e-12))), x)
 
-    return Threat(init, _add, project, optax.stateless(lambda g, _: _unit(g)), _length, radius)
+    return Threat(init, _add, project, optax.stateless(lambda g, _: _unit(g)), _length, radius, plane_l2)
 
 
 def _check(radius: ScalarLike) -> None:

@@ -1,25 +1,32 @@
 """Functions of functions: expectation over randomness, straight-through gradients, defended classifiers.
 
-An adaptive attack on a purified classifier is their composition, `attack(eot(defend(f, purify), 20), x, y, key)`; with
-`bpda(purify)` in place of `purify` the gradient takes the purification for the identity.
+Expectation over transformation (Athalye et al. 2018, arXiv 1707.07397) averages one of two things over n draws:
+
+    eot_logits(classifier, n)    the logits:           grad L(mean of f(x, key_i), y)                         (1)
+    averaged(ascent, n)          loss and gradient:    mean of grad L(f(x, key_i), y)                         (2)
+
+(2) is what EOT attacks such as AutoAttack's `rand` do: `untargeted(averaged(ascent, 20), objective)`. (1) attacks a classifier
+that votes: `attack(eot_logits(defend(f, purify), 20), x, y, key)`. They differ unless the objective is linear in the logits.
+With `bpda(purify)` in place of `purify` the gradient takes the purification for the identity.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
-from jaxdiff.types import Classifier, Defense, Image, PRNGKey
+from jaxdiff.attacks.stepwise import Stepwise
+from jaxdiff.types import Ascent, Classifier, Defense, Image, PRNGKey
 
-RandomFunction = Callable[[Image, PRNGKey], Float[Array, "..."]]
+RandomFunction = Callable[[Image, PRNGKey], Any]  # floats and truths, or tuples of them
 
 
 def eot(function: RandomFunction, n: int, batch_size: int | None = None) -> RandomFunction:
-    """(x, key) -> the mean of function(x, key_i) over n keys (expectation over transformation, Athalye et al. 2018).
+    """(x, key) -> the mean of function(x, key_i) over n keys; of what is true or false, what more than half of them say.
 
-    A classifier gives a classifier with averaged logits; a loss gives a loss with averaged gradients. `batch_size` bounds
-    how many of the n run at once.
+    A classifier gives averaged logits, equation (1), a loss averaged losses and gradients, equation (2), and has won where
+    most draws have. `batch_size` bounds how many of the n run at once. ValueError unless n >= 1.
     """
     if n < 1:
         raise ValueError(f"eot needs n >= 1 draws; got {n}.")
@@ -28,13 +35,41 @@ def eot(function: RandomFunction, n: int, batch_size: int | None = None) -> Rand
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(n))
         draw = lambda key: function(x, key)  # noqa: E731
         draws = jax.vmap(draw)(keys) if batch_size is None else jax.lax.map(draw, keys, batch_size=batch_size)
-        return jnp.mean(draws, axis=0)
+        return jax.tree.map(_mean, draws)
 
     return mean
 
 
+def eot_logits(classifier: Classifier, n: int, batch_size: int | None = None) -> Classifier:
+    """The classifier whose logits are the mean over n draws, equation (1)."""
+    return eot(classifier, n, batch_size)
+
+
+def averaged(ascent: Ascent, n: int, batch_size: int | None = None) -> Ascent:
+    """The ascent on the mean loss of n draws, along the mean of their gradients, equation (2); stepwise if `ascent` is.
+
+    A point has won if more than half of its draws have. Each of the ascent's evaluations counts as n queries.
+    """
+    if n < 1:
+        raise ValueError(f"averaged needs n >= 1 draws; got {n}.")
+
+    def problem(single):
+        loss, x, key = single
+        return eot(loss, n, batch_size), x, key
+
+    if isinstance(ascent, Stepwise):
+        mean = ascent.on(problem)
+
+        def best(state):
+            found = ascent.best(state)
+            return found._replace(queries=n * found.queries)
+
+        return mean._replace(best=best)
+    return lambda loss, x, key: ascent(*problem((loss, x, key)))
+
+
 def bpda(defense: Defense) -> Defense:
-    """The defense itself, with the gradient of the identity (BPDA, Athalye et al. 2018)."""
+    """The defense itself, with the gradient of the identity (BPDA, Athalye et al. 2018, arXiv 1802.00420)."""
     return lambda x, key: jax.lax.stop_gradient(defense(x, key)) + (x - jax.lax.stop_gradient(x))
 
 
@@ -46,3 +81,9 @@ def defend(classifier: Classifier, defense: Defense) -> Classifier:
         return classifier(defense(x, defense_key), classifier_key)
 
     return defended
+
+
+def _mean(draws: jax.Array) -> jax.Array:
+    if draws.dtype == bool:
+        return 2 * jnp.sum(draws, axis=0) > draws.shape[0]
+    return jnp.mean(draws, axis=0)

@@ -6,6 +6,7 @@ from jaxdiff.evaluate.accuracy import Proportion, clopper_pearson, proportion
 from jaxdiff.evaluate.curves import accuracy_curve, loss_curves, read_metrics
 from jaxdiff.evaluate.figures import image_grid, trajectory_strip
 from jaxdiff.evaluate.fingerprints import fingerprint
+from jaxdiff.evaluate.flows import flow_figure
 from jaxdiff.evaluate.ledger import Ledger, ledger_path
 from jaxdiff.evaluate.panels import Attacked, attack_panel
 from jaxdiff.evaluate.report import versions, write_report
@@ -22,6 +23,7 @@ __all__ = [
     "attack_panel",
     "clopper_pearson",
     "fingerprint",
+    "flow_figure",
     "image_grid",
     "ledger_path",
     "loss_curves",

@@ -56,8 +56,8 @@ def run_cell(
 ) -> dict[str, np.ndarray]:
     """Attacks what the ledger lacks of `ids`, in batches; returns the pictures of the first `keep`, stacked.
 
-    Shapes never change (a short batch is filled up by repeating its examples), so a jitted `attack` is traced
-    once. What is on disk is not attacked again; lost pictures alone are. Outputs with one number per example
+    Shapes never change (a short batch is filled up by repeating its examples, which are not `real`), so a
+    jitted `attack` is traced once. What is on disk is not attacked again; lost pictures alone are. Outputs with one number per example
     go to the rows, larger ones ("adversarial", perhaps "purified") are pictures. ValueError for bad ids,
     batches or outputs.
     """
@@ -101,6 +101,7 @@ def _attack(
     ids = np.resize(np.asarray(chunk, np.int64), size)  # np.resize repeats
     batch = fetch(ids)
     _check_batch(batch, ids)
+    batch = {**batch, "real": np.arange(size) < len(chunk)}
     start = time.perf_counter()
     outputs = jax.block_until_ready(attack(batch))
     seconds = time.perf_counter() - start

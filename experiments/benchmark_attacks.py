@@ -1,0 +1,128 @@
+"""The rows of the benchmark about whole attacks: AutoAttack and its parts against torchattacks.
+
+Both sides attack the same images, which the classifier gets right, with the same weights and the same settings, and are timed
+only if they leave about as many of them standing. Our images share a batch of slots (`jaxdiff.attacks.pool`) and leave it as
+soon as they have fallen; torchattacks finishes APGD's iterations for all, and drops fallen images between attacks, targets and
+queries.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from benchmark_compare import Row, compare
+from benchmark_speed import Peers, mesh_for
+
+from jaxdiff.attacks import Best, autoattack
+from jaxdiff.data import dataset
+from jaxdiff.models import ResNetCIFAR, as_classifier, load_npz, resnet_cifar_from_torch
+from jaxdiff.train import shared, split, spread
+
+
+class Sizes(NamedTuple):
+    """What is measured; `square` queries in the row of Square, `queries` in AutoAttack."""
+
+    depth: int = 20
+    images: int = 200
+    slots: int = 16
+    radius: float = 1 / 255
+    steps: int = 100
+    square: int = 1000
+    queries: int = 5000
+
+
+SMOKE = Sizes(depth=8, images=8, slots=2, radius=2 / 255, steps=5, square=10, queries=10)
+
+
+class Setting(NamedTuple):
+    """The classifier of both sides, and the images."""
+
+    sizes: Sizes
+    model: Any
+    variables: Any
+    theirs: Any
+    x: jax.Array
+    y: jax.Array
+
+
+def attack_rows(sizes: Sizes, repeats: int, peers: Peers, weights: str | None = None) -> list[Row]:
+    """APGD-CE, APGD-T, FAB-T, Square, AutoAttack."""
+    setting = set_up(sizes, peers, weights)
+    parts = autoattack.standard("linf", sizes.radius, 10, sizes.steps, sizes.square)
+    whole = autoattack.standard("linf", sizes.radius, 10, sizes.steps, sizes.queries)
+    titles = {
+        "apgd-ce": f"APGD-CE {sizes.steps}",
+        "apgd-t": f"APGD-T 9 x {sizes.steps}",
+        "fab-t": f"FAB-T 9 x {sizes.steps}",
+        "square": f"Square {sizes.square}",
+    }
+    rows = [
+        attack_row(title, name, {name: parts[name]}, sizes.square, setting, repeats, peers)
+        for name, title in titles.items()
+    ]
+    return [
+        *rows,
+        attack_row("AutoAttack standard", "autoattack", whole, sizes.queries, setting, repeats, peers),
+    ]
+
+
+def set_up(sizes: Sizes, peers: Peers, weights: str | None) -> Setting:
+    """CIFAR-10 and trained weights, or random images with the labels that random weights give them."""
+    model, side = ResNetCIFAR(sizes.depth), peers.module
+    arrays = load_npz(weights) if weights else None
+    theirs = side and side.resnet(sizes.depth, arrays, peers.device)
+    arrays = side.arrays(theirs) if side else arrays
+    x = jax.random.uniform(jax.random.key(0), (sizes.images, 32, 32, 3))
+    variables = resnet_cifar_from_torch(arrays) if arrays else jax.jit(model.init)(jax.random.key(1), x)
+    predict = jax.jit(lambda variables, x: model.apply(variables, x).argmax(-1))
+    if not weights or not os.environ.get("TFDS_DATA_DIR"):
+        return Setting(sizes, model, variables, theirs, x, predict(variables, x))
+    batch = dataset.tfds("cifar10", "test").fetch(np.arange(2 * sizes.images))
+    right = np.flatnonzero(np.asarray(predict(variables, batch["image"])) == batch["label"])[: sizes.images]
+    return Setting(
+        sizes,
+        model,
+        variables,
+        theirs,
+        jnp.asarray(batch["image"][right]),
+        jnp.asarray(batch["label"][right]),
+    )
+
+
+def attack_row(
+    title: str, name: str, attacks: dict, queries: int, setting: Setting, repeats: int, peers: Peers
+) -> Row:
+    """One attack, or an ensemble, on both sides."""
+    sizes, x, y, side = setting.sizes, setting.x, setting.y, peers.module
+    ours = attack_call(attacks, setting)
+    peer = side and side.attack(
+        setting.theirs, name, x, y, sizes.radius, sizes.steps, queries, peers.device
+    )  # fmt: skip
+
+    def check(found: Best):
+        # Other random starts, other windows: a few images of 200 fall on one side alone.
+        predict = jax.jit(lambda x: setting.model.apply(setting.variables, x).argmax(-1) == y)
+        standing = [float(predict(images).mean()) for images in (found.x, jnp.asarray(side.nhwc(peer())))]
+        print(f"  still right: ours {standing[0]:.3f}, theirs {standing[1]:.3f}", flush=True)
+        if abs(standing[0] - standing[1]) > max(0.05, 2 / len(x)):
+            raise ValueError(
+                f"{title}: {standing[0]:.3f} of ours stand, {standing[1]:.3f} of theirs: nothing to compare."
+            )
+
+    shape = " x ".join(map(str, x.shape))
+    return compare(f"{title}, ResNet-{sizes.depth}", shape, ours, peer, check, repeats, long=True)
+
+
+def attack_call(attacks: dict, setting: Setting) -> Callable[[], Best]:
+    """Our attacks in order, on what the ones before left."""
+    mesh, batched = mesh_for(len(setting.x)), autoattack.in_order(attacks, setting.sizes.slots)
+
+    def run(variables, batch):
+        return batched(as_classifier(setting.model, variables), *batch)
+
+    ours, keys = spread(run, mesh), jax.random.split(jax.random.key(2), len(setting.x))
+    variables, batch = shared(setting.variables, mesh), split((setting.x, setting.y, keys), mesh)
+    return lambda: ours(variables, batch)

@@ -1,0 +1,131 @@
+"""AutoAttack (Croce and Hein 2020, arXiv 2003.01690): a few attacks without parameters, each run on what still stands.
+
+    standard   APGD-CE, APGD-T (9 targets), FAB-T (9 targets), Square (5000 queries)
+    rand       APGD-CE, APGD-DLR, gradients averaged over 20 draws: for classifiers that draw random numbers
+    plus       APGD-CE, APGD-DLR and FAB with 5 restarts, Square, APGD-T, FAB-T
+
+For L1 (Croce and Hein 2021, arXiv 2103.01208) APGD starts at three times the radius, has 5 restarts and 5 targets; there is no
+Square for L1 here. Fewer classes give fewer targets; with two or three classes, where the DLR losses do not exist, the
+margin takes their place.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, ScalarLike
+
+from jaxdiff.attacks.apgd import apgd
+from jaxdiff.attacks.apgd_l1 import apgd_l1
+from jaxdiff.attacks.attack import lost, restarts, untargeted
+from jaxdiff.attacks.fab import fab, fab_targeted
+from jaxdiff.attacks.l1 import l1
+from jaxdiff.attacks.multi import multi_targeted
+from jaxdiff.attacks.objectives import cross_entropy, dlr, margin, targeted_dlr, targeted_margin
+from jaxdiff.attacks.pool import pooled
+from jaxdiff.attacks.square import square_l2, square_linf
+from jaxdiff.attacks.stepwise import Best, Stepwise, start
+from jaxdiff.attacks.threat import Threat, l2, linf
+from jaxdiff.attacks.transforms import averaged
+from jaxdiff.types import Classifier, Images, Labels, PRNGKeys
+
+__all__ = ["plus", "rand", "standard"]
+
+Ensemble = dict[str, Stepwise]
+
+
+class Norm(NamedTuple):
+    """What AutoAttack does in a norm: threat(radius), apgd(threat, steps), square(radius, queries), restarts, targets."""
+
+    threat: Callable[[ScalarLike], Threat]
+    apgd: Callable[[Threat, int], Stepwise]
+    square: Callable[[ScalarLike, int], Stepwise] | None
+    restarts: int
+    targets: int
+
+
+NORMS = {
+    "linf": Norm(linf, apgd, square_linf, 1, 9),
+    "l2": Norm(l2, apgd, square_l2, 1, 9),
+    "l1": Norm(l1, lambda threat, steps: apgd_l1(threat.radius, steps), None, 5, 5),
+}
+
+
+def standard(norm: str, radius: ScalarLike, classes: int, steps: int = 100, queries: int = 5000) -> Ensemble:
+    """The four attacks on which robust accuracies are compared; `norm` is "linf", "l2" or "l1"."""
+    kind = _norm(norm)
+    climb = kind.apgd(kind.threat(radius), steps)
+    attacks = {"apgd-ce": restarts(untargeted(climb, cross_entropy()), kind.restarts, cross_entropy())}
+    attacks |= _targeted(kind, radius, classes, steps)
+    return attacks if kind.square is None else attacks | _square(kind, radius, queries)
+
+
+def rand(norm: str, radius: ScalarLike, classes: int, steps: int = 100, draws: int = 20) -> Ensemble:
+    """Two attacks on randomised classifiers, whose loss and gradient are means over `draws` of their randomness."""
+    kind = _norm(norm)
+    climb = averaged(kind.apgd(kind.threat(radius), steps), draws)
+    return {"apgd-ce": untargeted(climb, cross_entropy()), "apgd-dlr": untargeted(climb, _dlr(classes))}
+
+
+def plus(norm: str, radius: ScalarLike, classes: int, steps: int = 100, queries: int = 5000) -> Ensemble:
+    """All six attacks, the untargeted ones with 5 restarts: slower, rarely stronger."""
+    kind, n = _norm(norm), 5
+    climb = kind.apgd(kind.threat(radius), steps)
+    attacks = {
+        f"apgd-{name}": restarts(untargeted(climb, loss), n, loss)
+        for name, loss in (("ce", cross_entropy()), ("dlr", _dlr(classes)))
+    }
+    attacks["fab"] = fab(kind.threat(radius), steps, restarts=n)
+    if kind.square is not None:
+        attacks |= _square(kind, radius, queries)
+    return attacks | _targeted(kind, radius, classes, steps)
+
+
+def in_order(attacks: Mapping[str, Stepwise], slots: int, stop: bool = True) -> Callable[..., Best]:
+    """(classifier, x [B, ...], y [B], keys [B], todo [B] = all) -> `Best` [B]: each attack on what the ones before left.
+
+    Images that the classifier gets wrong as they are come back unchanged, with `won`. One pure function for one jit;
+    `slots` and `stop` as in `pooled`.
+    """
+
+    def run(
+        classifier: Classifier, x: Images, y: Labels, keys: PRNGKeys, todo: Bool[Array, " batch"] | None = None
+    ) -> Best:
+        wrong = jax.lax.map(lambda e: lost(classifier(e[0], e[2]), e[1]), (x, y, keys), batch_size=slots)
+        todo = jnp.ones(len(x), bool) if todo is None else todo
+        best = jax.vmap(start)(x)._replace(won=wrong & todo, queries=todo.astype(jnp.int32))
+        for i, attack in enumerate(attacks.values()):
+            own = jax.vmap(lambda key: jax.random.fold_in(key, i))(keys)
+            standing = todo & ~best.won
+            found = pooled(attack, slots, stop)(classifier, x, y, own, standing)
+            found = found._replace(queries=best.queries + found.queries)
+            best = jax.vmap(lambda new, a, b: jax.tree.map(lambda a, b: jnp.where(new, a, b), a, b))(
+                standing, found, best
+            )
+        return best
+
+    return run
+
+
+def _targeted(kind: Norm, radius: ScalarLike, classes: int, steps: int) -> Ensemble:
+    threat, n = kind.threat(radius), min(kind.targets, classes - 1)
+    objective = targeted_dlr() if classes >= 4 else targeted_margin()
+    return {
+        "apgd-t": multi_targeted(kind.apgd(threat, steps), objective, n),
+        "fab-t": fab_targeted(threat, n, steps),
+    }
+
+
+def _square(kind: Norm, radius: ScalarLike, queries: int) -> Ensemble:
+    return {"square": untargeted(kind.square(radius, queries), margin())}
+
+
+def _dlr(classes: int) -> Callable:
+    return dlr() if classes >= 3 else margin()
+
+
+def _norm(name: str) -> Norm:
+    if name not in NORMS:
+        raise ValueError(f"AutoAttack knows the norms {sorted(NORMS)}; got {name!r}.")
+    return NORMS[name]

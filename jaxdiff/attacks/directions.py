@@ -1,0 +1,71 @@
+"""Directions that `pgd(tx=...)` follows in place of the steepest one.
+
+With g_t the accumulated gradient, a(x) = grad(x) / mean|grad(x)|, s the threat's steepest direction and alpha the step:
+
+    momentum (MI-FGSM, Dong et al. 2018):     g_{t+1} = decay g_t + a(x_t),     x_{t+1} = x_t + alpha s(g_{t+1})      (1)
+    nesterov (NI-FGSM, Lin et al. 2020):      y_t = x_t + alpha decay g_t,      g_{t+1} = decay g_t + a(y_t)          (2)
+
+Dong et al. divide by the sum of |grad|, both authors' programs by the mean: a factor that (1) does not see, and without which
+the lookahead of (2) would be nothing. (2) is written in its lookahead points, at which the gradient is taken anyway:
+
+    y_{t+1} = y_t + alpha (s(g_{t+1}) + decay (g_{t+1} - g_t)).                                                      (3)
+"""
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import ScalarLike
+
+from jaxdiff.attacks.threat import Perturbation, Threat
+
+__all__ = ["adam", "momentum", "nesterov", "steepest"]
+
+
+def steepest(threat: Threat) -> optax.GradientTransformation:
+    """The threat's own direction: sign for L-infinity, g / |g| for L2."""
+    return threat.steepest
+
+
+def momentum(threat: Threat, decay: float | int = 1.0) -> optax.GradientTransformation:
+    """Equation (1) (MI-FGSM). Raises ValueError unless decay >= 0."""
+    _check(decay, "momentum")
+    return optax.chain(optax.stateless(lambda g, _: _averaged(g)), optax.trace(decay), threat.steepest)
+
+
+def nesterov(threat: Threat, decay: float | int = 1.0) -> optax.GradientTransformation:
+    """Equation (3) (NI-FGSM): the iterate is the lookahead point y, so `pgd` projects and returns y, not x.
+
+    Where the projection does nothing the gradients are those of the paper. Beyond the paper, for threats other than
+    L-infinity, the lookahead is as long as the step: g counts times mean|s(g)|, which is 1 for the sign. Raises ValueError
+    unless decay >= 0.
+    """
+    _check(decay, "nesterov")
+
+    def init(delta):
+        return jnp.zeros_like(delta), jnp.zeros_like(delta), threat.steepest.init(delta)
+
+    def update(gradient, state, delta=None):
+        g, ahead, inner = state
+        g = decay * g + _averaged(gradient)
+        step, inner = threat.steepest.update(g, inner, delta)
+        further = decay * jnp.mean(jnp.abs(step)) * g
+        return step + further - ahead, (g, further, inner)
+
+    return optax.GradientTransformation(init, update)
+
+
+def adam(
+    b1: ScalarLike = 0.9, b2: ScalarLike = 0.999, eps: ScalarLike = 1e-8
+) -> optax.GradientTransformation:
+    """Adam's direction (Kingma and Ba 2015), whatever the threat's norm; `eps` keeps its quotient finite."""
+    return optax.scale_by_adam(b1, b2, eps)
+
+
+def _averaged(g: Perturbation) -> Perturbation:
+    """g / mean|g|, and 0 for 0."""
+    mean = jnp.mean(jnp.abs(g))
+    return g / jnp.where(mean > 0.0, mean, 1.0)
+
+
+def _check(decay: float | int, name: str) -> None:
+    if not decay >= 0.0:
+        raise ValueError(f"{name} needs a decay >= 0, the share of the past that stays; got {decay}.")

@@ -1,0 +1,52 @@
+"""Multi-targeted attacks: one run towards each of the likeliest other classes (Gowal et al. 2019, Croce and Hein 2020a).
+
+Run k maximises objective(logits, y, t_k), where t_k is the class with the (k + 1)-th highest logit of the clean image among
+the classes other than y. The attack has won where the label is lost, to whichever class.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from jaxdiff.attacks.attack import lost
+from jaxdiff.attacks.stepwise import Problem, Stepwise, in_turn
+from jaxdiff.types import Label, Logits, TargetedObjective
+
+
+def multi_targeted(ascent: Stepwise, objective: TargetedObjective, n: int = 9) -> Stepwise:
+    """The attack that runs `ascent` towards n targets in turn: n * ascent.steps steps, and one evaluation of the clean image.
+
+    APGD-T is `multi_targeted(apgd(threat, 100), targeted_dlr(), 9)`. ValueError where a model has fewer than n other classes.
+    """
+
+    def targets(problem: Problem) -> Int[Array, " n"]:
+        classifier, x, y, key = problem
+        return _likeliest_others(classifier(x, key), y, n)
+
+    def towards(problem: Problem, targets: Int[Array, " n"], k: Int[Array, ""]) -> Problem:
+        classifier, x, y, key = problem
+
+        def loss(x, key):
+            logits = classifier(x, key)
+            return objective(logits, y, targets[k]), lost(logits, y)
+
+        return loss, x, jax.random.fold_in(key, k)
+
+    runs = in_turn(ascent, n, towards, targets)
+
+    def best(state):
+        found = runs.best(state)
+        return found._replace(queries=found.queries + 1)
+
+    return runs._replace(best=best)
+
+
+def _likeliest_others(logits: Logits, y: Label, n: int) -> Int[Array, " n"]:
+    others = logits.shape[0] - 1
+    if n > others:
+        raise ValueError(
+            f"multi_targeted aims at n = {n} classes, but besides the label this model has {others}; set n <= {others} "
+            "(and, below four classes, targeted_margin as the objective)."
+        )
+    order = jnp.argsort(-logits, stable=True)
+    return order[jnp.argsort(order == y, stable=True)][:n]

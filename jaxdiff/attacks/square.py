@@ -1,0 +1,205 @@
+"""Square: random search over square windows, from values of the loss alone (Andriushchenko et al. 2020).
+
+    x_{i+1} = z_i if loss(z_i) > loss(x_i) or the attack has won at z_i, else x_i                              (1)
+
+The proposal z_i differs from x_i in a window of side s, the integer nearest to sqrt(p_i h w), at a uniform position; the
+fraction p_i halves on a fixed schedule (`fraction`). With a sign rho_c = +-1 drawn for every channel c, and clipped to the box:
+
+    L-infinity:  delta_c = radius rho_c in the window; the start has vertical stripes, delta = +-radius.       (2)
+    L2:          delta_c in the window is a(c) t / |t|,  t = rho_c eta / |eta| + delta_c / |delta_c|,          (3)
+                 a(c)^2 = |delta_c in both windows|^2 + (radius^2 - |delta|^2) / channels,
+
+where a second window, of the same side, gives its norm to the first and becomes 0. eta is a pair of pyramids of opposite sign:
+
+    eta = sum over j = d .. floor(s / 2) of 1 / (j + 1)^2,                                                     (4)
+
+with d the Chebyshev distance to the centre of its half of the window. The L2 start is a grid of such pairs.
+
+Every example has its own windows, at any position, the last included; other libraries share one window in a batch and leave
+the last position out. Adding 2 radius rho and projecting, as the paper has it, is (2): delta was within +-radius.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, ScalarLike
+
+from jaxdiff.attacks.stepwise import Stepwise, improve, measured, start
+from jaxdiff.attacks.threat import l2, linf
+from jaxdiff.types import Image, PRNGKey, Scalar
+
+__all__ = ["square_l2", "square_linf"]
+
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10 000 queries, as in the authors' code
+
+
+def square_linf(
+    radius: ScalarLike, queries: int = 5000, p: float | int = 0.8, rescale: bool = False
+) -> Stepwise:
+    """Equations (1, 2): an ascent of `queries` evaluations, one a step; it stops counting at its first victory.
+
+    `p` is the share of the image in the first windows. `rescale` fits the schedule of 10 000 queries to `queries`.
+    """
+    linf(radius)  # checks it
+
+    def within(z, x):
+        return jnp.clip(jnp.clip(z, x - radius, x + radius), 0.0, 1.0)
+
+    def begin(key, x):
+        return within(x + radius * jax.random.rademacher(key, (1, *x.shape[1:]), x.dtype), x)
+
+    def propose(key, x, current, p_i):
+        draws = jax.random.uniform(key, (2 + x.shape[-1],))
+        *_, window = _window(draws[:2], _side(p_i, x), x)
+        # From anywhere in the box, 2 leads beyond every bound: (2) without rounding, and faster than a select.
+        return within(current + window * (2.0 * _signs(draws[2:], x)), x)
+
+    return _random_search(begin, propose, 1, queries, p, rescale)
+
+
+def square_l2(
+    radius: ScalarLike, queries: int = 5000, p: float | int = 0.8, rescale: bool = False
+) -> Stepwise:
+    """Equations (1, 3, 4), with windows of odd side >= 3; otherwise as `square_linf`. Images are 3 x 3 or larger."""
+    limits = l2(radius)
+
+    def begin(key, x):
+        return limits.apply(x, limits.project(radius * _tiles(key, x), x))
+
+    def propose(key, x, current, p_i):
+        draws = jax.random.uniform(key, (5 + x.shape[-1],))
+        side = _odd(_side(p_i, x), x)
+        u, v, first = _window(draws[:2], side, x)
+        *_, second = _window(draws[2:4], side, x)
+        delta, both = current - x, jnp.maximum(first, second)
+        old = first * delta
+        eta = pyramids(u, v, side, draws[4] < 0.5)[:, :, None].astype(x.dtype)
+        t = _signs(draws[5:], x) * eta + old / jnp.maximum(_norm(old), 1e-12)
+        spare = (radius**2 - jnp.sum(jnp.square(delta))) / x.shape[-1]
+        a = jnp.sqrt(jnp.maximum(jnp.square(_norm(both * delta)) + spare, 0.0))
+        delta = (1.0 - both) * delta + t * (a / jnp.maximum(_norm(t), 1e-12))
+        return limits.apply(x, limits.project(delta, x))
+
+    return _random_search(begin, propose, 3, queries, p, rescale)
+
+
+def fraction(i: Int[Array, ""] | int, queries: int, p: float | int, rescale: bool = False) -> Scalar:
+    """p_i: the share of the image in the window of proposal i; half as large after each of `HALVINGS`.
+
+    `rescale` takes floor(10 000 i / queries) in place of i.
+    """
+    limits = [((t + 1) * queries - 1) // 10_000 if rescale else t for t in HALVINGS]
+    return p / jnp.left_shift(1, jnp.sum(i > jnp.asarray(limits)))
+
+
+def pyramids(
+    u: Int[Array, " rows"], v: Int[Array, " columns"], side: ScalarLike, across: ScalarLike
+) -> Float[Array, "rows columns"]:
+    """eta / |eta| of equation (4) at the pixels (u, v), counted from the corner of the window; 0 outside.
+
+    The halves lie side by side if `across`, else one above the other.
+    """
+    row_sign, row_height = _profile(u, side, jnp.logical_not(across))
+    column_sign, column_height = _profile(v, side, jnp.asarray(across))
+    # Heights fall with the distance, so the one at the larger distance is the smaller one.
+    eta = jnp.minimum(row_height[:, None], column_height[None, :])
+    eta = eta * row_sign[:, None] * column_sign[None, :]
+    return eta / jnp.sqrt(jnp.sum(jnp.square(eta)))
+
+
+def _profile(u, side, halved):
+    """(sign, height) of the pyramids along one axis, which may be cut into halves of opposite sign."""
+    first = jnp.where(halved, side // 2, side)
+    upper = u < first
+    distance = jnp.abs(u - jnp.where(upper, first // 2, first + (side - first) // 2))[:, None]
+    j = jnp.arange(len(u) // 2 + 1)[None, :]
+    # All terms that could be needed: the side is traced.
+    terms = jnp.where((j >= distance) & (j <= side // 2), 1.0 / jnp.square(j + 1.0), 0.0)
+    height = jnp.where((u >= 0) & (u < side), jnp.sum(terms, axis=1), 0.0)
+    # Without the barrier these sums would be fused into, and repeated for, every pixel.
+    return jax.lax.optimization_barrier((jnp.where(upper, 1.0, -1.0), height))
+
+
+def _tiles(key, x):
+    """The image covered by tiles of `pyramids`, five along its shorter side, with random signs; its norm is 1."""
+    height, width, channels = x.shape
+    side = max(min(height, width) // 5, 1)
+    rows, columns = height // side, width // side
+    sign_key, turn_key = jax.random.split(key)
+    signs = jax.random.rademacher(sign_key, (rows, 1, columns, 1, channels), x.dtype)
+    across = jax.random.bernoulli(turn_key, shape=(rows, 1, columns, 1, 1))
+    u = jnp.arange(side)
+    shape = lambda turned: pyramids(u, u, side, turned)[None, :, None, :, None]  # noqa: E731
+    tiles = signs * jnp.where(across, shape(True), shape(False)).astype(x.dtype)
+    tiles = tiles.reshape(rows * side, columns * side, channels) / (rows * columns * channels) ** 0.5
+    margins = [(gap // 2, gap - gap // 2) for gap in (height - rows * side, width - columns * side)]
+    return jnp.pad(tiles, (*margins, (0, 0)))
+
+
+def _window(draws, side, x):
+    """(u, v, mask) of a window drawn uniformly: coordinates counted from its corner; [h, w, 1], 1 inside, 0 outside."""
+    u, v = (
+        jnp.arange(size) - jnp.floor(draw * (size - side + 1)).astype(int)
+        for size, draw in zip(x.shape[:2], draws, strict=True)
+    )
+    rows, columns = (jnp.where((at >= 0) & (at < side), 1.0, 0.0).astype(x.dtype) for at in (u, v))
+    return u, v, rows[:, None, None] * columns[None, :, None]
+
+
+def _side(p_i, x):
+    """The integer nearest to sqrt(p_i h w), from 1 to the shorter side of the image."""
+    height, width, _ = x.shape
+    side = jnp.round(jnp.sqrt(p_i * height * width)).astype(int)
+    return jnp.clip(side, 1, min(height, width))
+
+
+def _odd(side, x):
+    """The next odd integer, from 3 to the shorter side of the image."""
+    shorter = min(x.shape[:2])
+    return jnp.clip(side + 1 - side % 2, 3, shorter - 1 + shorter % 2)
+
+
+def _signs(draws, x):
+    return jnp.where(draws < 0.5, -1.0, 1.0).astype(x.dtype)[None, None, :]
+
+
+def _norm(values):
+    """The L2 norm of every channel, [1, 1, c]."""
+    return jnp.sqrt(jnp.sum(jnp.square(values), axis=(0, 1), keepdims=True))
+
+
+def _random_search(
+    begin: Callable[[PRNGKey, Image], Image],
+    propose: Callable[[PRNGKey, Image, Image, Scalar], Image],
+    smallest: int,
+    queries: int,
+    p: float | int,
+    rescale: bool,
+) -> Stepwise:
+    """Equation (1); step 0 evaluates the start."""
+    if queries < 1 or not 0.0 < p <= 1.0:
+        raise ValueError(f"Square needs queries >= 1 and 0 < p <= 1; got queries = {queries}, p = {p}.")
+
+    def init(problem):
+        _, x, key = problem
+        if x.ndim != 3 or min(x.shape[:2]) < smallest:
+            raise ValueError(
+                f"This Square attack needs an image 'h w c' of at least {smallest} x {smallest}; got the shape {x.shape}."
+            )
+        return start(begin(_keys(key, 0)[0], x))
+
+    def step(problem, best, i):
+        loss, x, key = problem
+        move_key, loss_key = _keys(key, i)
+        moved = propose(move_key, x, best.x, fraction(i, queries, p, rescale))
+        candidate = jnp.where(i == 0, best.x, moved)
+        value, won = measured(loss)(candidate, loss_key)
+        found = improve(best, candidate, won, value)
+        return jax.tree.map(lambda old, new: jnp.where(best.won, old, new), best, found)
+
+    return Stepwise(queries, init, step, lambda best: best)
+
+
+def _keys(key, i):
+    return jax.random.split(jax.random.fold_in(key, i))

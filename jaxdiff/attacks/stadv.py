@@ -1,0 +1,167 @@
+"""Spatially transformed adversarial examples (Xiao et al. 2018): move the pixels a little and smoothly, change no colour.
+
+With x' = warp(x, f) and the smoothness L_flow of `flow.py`, both attacks look for the flow f that maximises
+
+    loss(x') - tau L_flow(f),    loss = max_{j != y} z_j - z_y (Carlini and Wagner's -f6).                      (1)
+
+Laidlaw et al. 2021 (and DiffPure, Nie et al. 2022) bound f and take steps of Adam, with the bare loss: `stadv`. Xiao et al.
+let f free, and minimise by L-BFGS (Liu and Nocedal 1989) with min(loss, kappa), enough being enough: `stadv_original`.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, ScalarLike
+
+from jaxdiff.attacks.attack import targeted, untargeted
+from jaxdiff.attacks.flow import flow_field, flow_smoothness, warp
+from jaxdiff.attacks.objectives import margin
+from jaxdiff.attacks.stepwise import Best, Stepwise, improve, measured, start
+from jaxdiff.types import Image, Scalar
+
+__all__ = ["flow_ascent", "flow_lbfgs", "run_with_flow", "stadv", "stadv_original"]
+
+GOALS = {"untargeted": untargeted, "targeted": targeted}
+
+
+class _State(NamedTuple):
+    """Where the next evaluation is, and the same points kept as images and as flows."""
+
+    flow: Float[Array, "h w 2"]
+    tx: Any
+    images: Best
+    flows: Best
+
+
+def stadv(
+    bound: ScalarLike = 0.05,
+    steps: int = 100,
+    lr: ScalarLike = 0.01,
+    tau: ScalarLike | None = None,
+    keep: str = "best",
+) -> Stepwise:
+    """Laidlaw's StAdv: an attack by flows up to `bound`, see `flow_ascent`. Their tau, 0.0025 / bound, is the default.
+
+    To the letter the last flow counts, keep = "last", and there is no stop at the first victory.
+    """
+    if tau is None:
+        tau = jnp.where(bound > 0.0, 0.0025 / jnp.maximum(bound, 1e-12), 0.0)
+    return untargeted(flow_ascent(bound, steps, lr, tau, keep), margin())
+
+
+def stadv_original(
+    tau: ScalarLike = 0.05, kappa: ScalarLike = 0.0, steps: int = 50, goal: str = "untargeted"
+) -> Stepwise:
+    """Xiao's StAdv without a bound, see `flow_lbfgs`; for goal = "targeted" the label is the class to reach.
+
+    With kappa = 0 it ends beside the decision boundary; a larger one asks for a victory by that margin.
+    """
+    if goal not in GOALS:
+        raise ValueError(f"Unknown goal {goal!r} of stadv_original. Known: {sorted(GOALS)}.")
+    return GOALS[goal](flow_lbfgs(tau, kappa, steps), margin())
+
+
+def flow_ascent(
+    bound: ScalarLike, steps: int, lr: ScalarLike, tau: ScalarLike, keep: str = "best"
+) -> Stepwise:
+    """Maximises loss(warp(x, f)) - tau L_flow(f) over |f| <= bound by projected Adam from 0, in steps + 1 evaluations.
+
+    Flows are in units of half the image. Of the flows 0 to `steps` the best counts (one that has won, then the largest
+    objective) or, for keep = "last", the last alone. Gradients that are not finite count as 0.
+    """
+    _check(steps, tau=tau, lr=lr)
+    if keep not in KEEPS:
+        raise ValueError(f"Unknown keep {keep!r} of flow_ascent. Known: {sorted(KEEPS)}.")
+    threat, adam = flow_field(bound), optax.scale_by_adam()
+
+    def step(problem, state, i):
+        loss, x, key = problem
+        objective = _objective(loss, partial(warp, x), jax.random.fold_in(key, i), tau)
+        (value, (won, image)), gradient = jax.value_and_grad(objective, has_aux=True)(state.flow)
+        # Where the last flow alone counts, a victory before it is none.
+        won = won & ((i == steps) | (keep == "best"))
+        kept = (
+            KEEPS[keep](*point, won, value) for point in ((state.images, image), (state.flows, state.flow))
+        )
+        update, tx = adam.update(_finite(gradient), state.tx)
+        return _State(threat.project(state.flow + lr * update, x), tx, *kept)
+
+    return Stepwise(steps + 1, lambda problem: _begin(problem[1], adam), step, lambda state: state.images)
+
+
+def flow_lbfgs(tau: ScalarLike, kappa: ScalarLike, steps: int, searches: int = 10) -> Stepwise:
+    """Maximises min(loss(x'), kappa) - tau L_flow(f) over free flows in pixels by L-BFGS from 0; the best flow seen counts.
+
+    One step is an evaluation and a line search (strong Wolfe) of usually one more and at most `searches`, for which a batch
+    waits. A pixel that looks outside the image sees its nearest pixel. L_flow has kinks, at which line searches tire: where
+    queries count, `flow_ascent` with a wide bound may go further.
+    """
+    _check(steps, tau=tau, kappa=kappa)
+    search = optax.scale_by_zoom_linesearch(max_linesearch_steps=searches, initial_guess_strategy="one")
+    lbfgs = optax.lbfgs(memory_size=10, linesearch=search)
+
+    def step(problem, state, i):
+        loss, x, key = problem
+        unit = jnp.asarray([[[2 / x.shape[1], 2 / x.shape[0]]]], x.dtype)
+        see = lambda flow: warp(x, flow * unit, "edge")  # noqa: E731
+        objective = _objective(loss, see, jax.random.fold_in(key, i), tau, kappa)
+        descend = lambda flow: -objective(flow)[0]  # noqa: E731
+        (value, (won, image)), gradient = jax.value_and_grad(objective, has_aux=True)(state.flow)
+        gradient = _finite(gradient)
+        update, tx = lbfgs.update(
+            -gradient, state.tx, state.flow, value=-value, grad=-gradient, value_fn=descend
+        )
+        searched = tx[-1].info.num_linesearch_steps
+        kept = (
+            improve(best._replace(queries=best.queries + searched), point, won, value)
+            for best, point in ((state.images, image), (state.flows, state.flow * unit))
+        )
+        return _State(state.flow + _finite(update), tx, *kept)
+
+    return Stepwise(steps, lambda problem: _begin(problem[1], lbfgs), step, lambda state: state.images)
+
+
+def run_with_flow(attack: Stepwise, *problem: Any) -> tuple[Best, Float[Array, "h w 2"]]:
+    """What `attack.run` gives for one of these attacks, and the flow of its image, in units of half the image."""
+    both = lambda state: state.images._replace(x=(state.images.x, state.flows.x))  # noqa: E731
+    found = attack._replace(best=both).run(*problem)
+    image, flow = found.x
+    return found._replace(x=image), flow
+
+
+def _latest(best: Best, x: Image, won: Bool[Array, ""], loss: Scalar) -> Best:
+    return Best(x, won, loss.astype(best.loss.dtype), best.queries + 1)
+
+
+KEEPS = {"best": improve, "last": _latest}
+
+
+def _begin(x: Image, tx: optax.GradientTransformation) -> _State:
+    flow = jnp.zeros((*x.shape[:2], 2), x.dtype)
+    return _State(flow, tx.init(flow), start(x), start(flow))
+
+
+def _objective(loss, see, key, tau, kappa=jnp.inf):
+    """flow -> (equation (1), (whether the attack has won, x'))."""
+
+    def objective(flow):
+        image = see(flow)
+        value, won = measured(loss)(image, key)
+        return jnp.minimum(value, kappa) - tau * flow_smoothness(flow), (won, image)
+
+    return objective
+
+
+def _finite(gradient: Array) -> Array:
+    return jnp.where(jnp.isfinite(gradient), gradient, 0.0)
+
+
+def _check(steps: int, **numbers: ScalarLike) -> None:
+    if steps < 1:
+        raise ValueError(f"A flow attack needs steps >= 1; got {steps}.")
+    for name, number in numbers.items():
+        if not isinstance(number, jax.core.Tracer) and not number >= 0.0:
+            raise ValueError(f"A flow attack needs {name} >= 0; got {number}.")

@@ -1,0 +1,103 @@
+"""What an attacker's gradient is worth, in numbers: each view of `attackers_view` against the exact gradient.
+
+With g the exact gradient of the loss at an image, under one draw of the defense, and h that of a view under the same key:
+
+    cosine          <g, h> / (|g| |h|)                                                              (1)
+    relative error  |h - g| / |g|                                                                   (2)
+    norm ratio      |h| / |g|                                                                       (3)
+    sign agreement  share of pixels with sign(h) = sign(g): what L-infinity attacks use             (4)
+
+The exact gradient itself is held against central differences of the loss L along random directions u with steps e u,
+
+    d = (L(x + e u) - L(x - e u)) / (2 e),    error |d - <g, u>| / |<g, u>|,                        (5)
+
+norms over the directions. e is the cube root of the precision, which balances rounding with truncation, and the pixels of u
+are of order 1.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxdiff.attacks import cross_entropy
+from jaxdiff.defenses.gradients import attackers_view, known_gradients
+from jaxdiff.types import Classifier, Defense, Image, Objective, PRNGKey, Scalar
+
+Report = dict[str, dict[str, float]]
+COLUMNS = ("cosine", "relative_error", "norm_ratio", "sign_agreement")
+
+
+def gradient_report(
+    classifier: Classifier,
+    defense: Defense,
+    x: Float[Array, "..."],
+    y: Int[Array, "..."],
+    key: PRNGKey,
+    objective: Objective | None = None,
+    modes: Sequence[str] | None = None,
+    directions: int = 8,
+) -> Report:
+    """{mode: equations (1) to (4)} and {"finite_differences": {"relative_error": (5)}}, means over the images.
+
+    `x` is one image with a scalar label `y`, or a batch with labels [batch]; image i draws from fold_in(key, i). The objective
+    is the cross-entropy and `modes` is all that the defense knows, unless they are given. ValueError for unknown modes.
+    """
+    if directions < 1:
+        raise ValueError(f"gradient_report needs directions >= 1; got {directions}.")
+    modes = [m for m in known_gradients(defense) if m != "exact"] if modes is None else modes
+    views = {m: attackers_view(classifier, defense, m) for m in dict.fromkeys(["exact", *modes])}
+    objective = objective or cross_entropy()
+
+    def one(x: Image, y: Array, key: PRNGKey) -> dict[str, dict[str, Scalar]]:
+        draw_key, direction_key = jax.random.split(key)
+        losses = {m: lambda x, view=view: objective(view(x, draw_key), y) for m, view in views.items()}
+        gradients = {m: jax.grad(loss)(x) for m, loss in losses.items()}
+        us = jax.random.normal(direction_key, (directions, *x.shape), x.dtype)
+        rows = {m: compare(gradients["exact"], h) for m, h in gradients.items()}
+        error = _finite_difference_error(losses["exact"], x, gradients["exact"], us)
+        return rows | {"finite_differences": {"relative_error": error}}
+
+    if jnp.ndim(y) == 0:
+        x, y = x[None], y[None]
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(len(x)))
+    rows = jax.device_get(jax.jit(jax.vmap(one))(x, y, keys))
+    return jax.tree.map(lambda values: float(np.mean(values)), rows)
+
+
+def compare(exact: Image, other: Image) -> dict[str, Scalar]:
+    """Equations (1) to (4); numbers without a meaning, such as the cosine with a gradient of 0, are NaN."""
+    g, h = jnp.linalg.norm(exact.ravel()), jnp.linalg.norm(other.ravel())
+    return {
+        "cosine": jnp.vdot(exact, other) / (g * h),
+        "relative_error": jnp.linalg.norm((other - exact).ravel()) / g,
+        "norm_ratio": h / g,
+        "sign_agreement": jnp.mean(jnp.sign(exact) == jnp.sign(other), dtype=exact.dtype),
+    }
+
+
+def report_text(report: Report) -> str:
+    """The report as a sentence on the finite differences and a Markdown table, a row for each mode."""
+    error = report["finite_differences"]["relative_error"]
+    trust = (
+        "can be trusted" if error < 0.05 else "CANNOT be trusted, or the loss is too rough for differences"
+    )
+    lines = [
+        f"The exact gradient differs from finite differences by {error:.2g} of its size: it {trust}.",
+        "",
+        "| gradient | " + " | ".join(name.replace("_", " ") for name in COLUMNS) + " |",
+        "|:--|" + "--:|" * len(COLUMNS),
+    ]
+    for mode in (m for m in report if m != "finite_differences"):
+        lines.append(f"| {mode} | " + " | ".join(f"{report[mode][name]:.4f}" for name in COLUMNS) + " |")
+    return "\n".join(lines)
+
+
+def _finite_difference_error(loss, x: Image, gradient: Image, us: Array) -> Scalar:
+    """Equation (5) for directions us [n, *shape]."""
+    e = float(np.cbrt(jnp.finfo(x.dtype).eps))
+    differences = jax.lax.map(lambda u: (loss(x + e * u) - loss(x - e * u)) / (2.0 * e), us)
+    slopes = jax.vmap(lambda u: jnp.vdot(gradient, u))(us)
+    return jnp.linalg.norm(differences - slopes) / jnp.linalg.norm(slopes)

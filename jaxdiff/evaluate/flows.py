@@ -1,0 +1,164 @@
+"""The picture of a spatial attack: the image, what became of it, the difference, and which way its content went.
+
+A flow f says where every pixel of the attacked image looks: pixel p shows what was at p + f. So the content went by -f, from
+p + f to p, and that is what an arrow shows: its tip is at p.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxdiff.evaluate.canvas import (
+    DPI,
+    MARGIN,
+    MUTED,
+    Images,
+    as_tiles,
+    canvas,
+    enlarge,
+    fit,
+    place,
+    title_height,
+    wrap,
+    write,
+    write_title,
+)
+from jaxdiff.evaluate.panels import signed_colours
+
+Values = Float[Array | np.ndarray, "..."]
+GAP, CAPTION, HEAD, FOOT = 8, 30, 30, 26
+KEY = "difference: mean over channels, blue below and red above zero; an arrow ends where what it moved has arrived"
+ARROW = "#ffd400"
+
+
+class Arrows(NamedTuple):
+    """Tips (column, row) in pixels and movements (right, down) of the content there in pixels, times `factor`."""
+
+    columns: np.ndarray
+    rows: np.ndarray
+    right: np.ndarray
+    down: np.ndarray
+    factor: float
+
+
+def arrows(flow: Float[Array | np.ndarray, "h w 2"], most: int = 16) -> Arrows:
+    """The movement of the content of one image, at up to `most` pixels along its longer side.
+
+    If all are shorter than two arrows are apart, they are magnified by a power of two. Those that would be dots are left out.
+    """
+    flow = np.nan_to_num(np.asarray(flow, np.float64))
+    height, width = flow.shape[:2]
+    every = -(-max(height, width) // most)
+    places = [np.arange((side - 1) % every // 2, side, every) for side in (height, width)]
+    rows, columns = (grid.ravel() for grid in np.meshgrid(*places, indexing="ij"))
+    right, down = (-flow[rows, columns] * [width / 2, height / 2]).T
+    longest = np.hypot(right, down).max()
+    factor = 2.0 ** max(0.0, np.floor(np.log2(1.5 * every / longest))) if longest > 1e-4 else 1.0
+    seen = factor * np.hypot(right, down) > 0.1 * every
+    return Arrows(columns[seen], rows[seen], factor * right[seen], factor * down[seen], factor)
+
+
+def flow_figure(
+    images: Images,
+    attacked: Values,
+    flows: Values,
+    path: str | Path,
+    labels: Sequence[object] | None = None,
+    title: str = "",
+    size: int = 256,
+) -> Path:
+    """A PNG with a row per example: the image, the attacked image, their difference (blue below, red above zero), the arrows.
+
+    Images are [n, h, w, c] in [0, 1]; flows [n, h, w, 2] are in units of half the image, horizontal first, as attacks by flow
+    give them; `labels` stand under the attacked images, such as "cat, seen as dog". Raises ValueError if shapes disagree.
+    """
+    images, attacked, flows = (np.asarray(a) for a in (images, attacked, flows))
+    _check(images, attacked, flows, labels)
+    delta = np.nan_to_num(attacked - images).mean(-1)
+    bounds = [float(b) for b in np.abs(delta).max((1, 2))]
+    colours = np.concatenate([signed_colours(d[None], b) for d, b in zip(delta, bounds, strict=True)])
+    columns = [
+        as_tiles(images, size),
+        as_tiles(attacked, size),
+        enlarge(colours, size),
+        as_tiles(images / 2, size),
+    ]
+    height, width = columns[0].shape[1:3]
+    lefts = [MARGIN + k * (width + GAP) for k in range(4)]
+    sheet, step = lefts[-1] + width + MARGIN, height + CAPTION
+    head = title_height(title, sheet) + HEAD
+    key = wrap(KEY, sheet - 2 * MARGIN, 6.5)
+    with canvas(path, sheet, head + len(images) * step + FOOT + 14 * key.count("\n")) as figure:
+        write_title(figure, title, sheet)
+        for name, left in zip(("image", "attacked", "difference", "movement"), lefts, strict=True):
+            write(figure, name, left + width / 2, head - 16, 8.5)
+        for k in range(len(images)):
+            top = head + k * step
+            for tiles, left in zip(columns, lefts, strict=True):
+                place(figure, tiles[k], left, top)
+            field = arrows(flows[k])
+            _draw(_axes(figure, lefts[3], top, height, width, images.shape[1:3]), field)
+            notes = (
+                "",
+                "" if labels is None else str(labels[k]),
+                f"±{255 * bounds[k]:.3g}/255",
+                _lengths(flows[k], field),
+            )
+            for note, left in zip(notes, lefts, strict=True):
+                write(
+                    figure, fit(note, width + GAP, 7.5), left + width / 2, top + height + 13, 7.5, color=MUTED
+                )
+        write(
+            figure,
+            key,
+            sheet / 2,
+            head + len(images) * step + 2,
+            6.5,
+            va="top",
+            color=MUTED,
+            linespacing=1.15,
+        )
+    return Path(path)
+
+
+def _lengths(flow: np.ndarray, field: Arrows) -> str:
+    height, width = flow.shape[:2]
+    longest = np.hypot(*(np.nan_to_num(flow) * [width / 2, height / 2]).T).max()
+    return f"up to {longest:.2g} px" + (f", drawn {field.factor:.0f}x" if field.factor > 1 else "")
+
+
+def _axes(figure: Any, left: int, top: int, height: int, width: int, shape: tuple[int, ...]) -> Any:
+    """Invisible axes over a tile, in the pixels of its image: the centre of the upper left one is (0, 0)."""
+    dots, sheet = figure.get_figheight() * DPI, figure.get_figwidth() * DPI
+    axes = figure.add_axes((left / sheet, 1 - (top + height) / dots, width / sheet, height / dots), zorder=1)
+    axes.set_axis_off()
+    axes.set(xlim=(-0.5, shape[1] - 0.5), ylim=(shape[0] - 0.5, -0.5))
+    return axes
+
+
+def _draw(axes: Any, field: Arrows) -> Any:
+    style = {
+        "color": ARROW,
+        "units": "dots",
+        "width": 1.8,
+        "headwidth": 4.5,
+        "headlength": 5,
+        "headaxislength": 4.5,
+    }
+    in_pixels = {"angles": "xy", "scale_units": "xy", "scale": 1, "pivot": "tip"}
+    return axes.quiver(field.columns, field.rows, field.right, field.down, **in_pixels, **style)
+
+
+def _check(
+    images: np.ndarray, attacked: np.ndarray, flows: np.ndarray, labels: Sequence[object] | None
+) -> None:
+    if attacked.shape != images.shape or flows.shape != (*images.shape[:3], 2):
+        raise ValueError(
+            f"Images {images.shape} need attacked images of that shape and flows {(*images.shape[:3], 2)}; "
+            f"got {attacked.shape} and {flows.shape}."
+        )
+    if labels is not None and len(labels) != len(images):
+        raise ValueError(f"{len(images)} images need {len(images)} labels; got {len(labels)}.")

@@ -1,0 +1,125 @@
+"""Views of the attacker and their report, on defenses whose gradients are known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gaussians import exact_denoiser
+
+from jaxdiff.attacks import bpda
+from jaxdiff.defenses import attackers_view, diffpure
+from jaxdiff.defenses.gradients import Purifier, known_gradients
+from jaxdiff.defenses.report import gradient_report, report_text
+from jaxdiff.diffusion import VP, ddpm, euler_maruyama
+from jaxdiff.diffusion.grids import uniform
+
+PROCESS = VP()
+W = jax.random.normal(jax.random.key(3), (3, 8))
+X = jax.random.uniform(jax.random.key(4), (6, 8))
+Y = jnp.arange(6) % 3
+
+
+def _linear(x, key):
+    return W @ x
+
+
+def _bent(x, key):
+    return jnp.sin(2 * W @ x)
+
+
+def _difference(logits, y):
+    return logits[(y + 1) % 3] - logits[y]
+
+
+def _purifier(steps, make=euler_maruyama, **kwargs):
+    return diffpure(PROCESS, make(PROCESS), exact_denoiser(PROCESS), uniform(steps, 0.2), **kwargs)
+
+
+def test_surrogate_is_the_purification_of_fewer_steps(key):
+    """Forward and backward, from the same noised image."""
+    surrogate = attackers_view(_bent, _purifier(8, ddpm, surrogate_steps=4), "surrogate")
+    short = attackers_view(_bent, _purifier(4, ddpm), "exact")
+    both = jax.jit(
+        lambda x: [jax.value_and_grad(lambda x: jnp.sum(v(x, key)))(x) for v in (surrogate, short)]
+    )
+    for ours, theirs in zip(*both(X[0]), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+
+
+def test_bpda_and_adjoint_see_the_full_defense(key):
+    purify = _purifier(8)
+    views = [attackers_view(_bent, purify, g) for g in ("exact", "bpda", "adjoint")]
+    exact, *others = jax.jit(lambda x: [view(x, key) for view in views])(X[0])
+    for other in others:
+        np.testing.assert_allclose(other, exact, rtol=1e-5)
+
+
+def test_unknown_views_are_refused_in_words():
+    plain = lambda x, key: x  # noqa: E731
+    assert known_gradients(plain) == ["exact", "bpda", "blind"]
+    for defense in (plain, _purifier(8)):
+        with pytest.raises(ValueError, match=r"'surrogate'.*exact.*surrogate_steps"):
+            attackers_view(_linear, defense, "surrogate")
+    with pytest.raises(ValueError, match="euler_maruyama"):
+        attackers_view(_linear, _purifier(8, ddpm), "adjoint")
+    for steps in (0, 9):
+        with pytest.raises(ValueError, match=rf"8 steps.*got {steps}"):
+            _purifier(8, surrogate_steps=steps)
+
+
+def test_report_on_a_shrinking_defense(key):
+    """x -> c x + noise: bpda points where the exact gradient does and is 1/c as long; nothing depends on the noise."""
+    shrink = lambda x, key: 0.3 * x + 0.1 * jax.random.normal(key, x.shape)  # noqa: E731
+    row = gradient_report(_bent, shrink, X, Y, key, modes=["bpda"])["bpda"]
+    expected = {"cosine": 1.0, "relative_error": 1 / 0.3 - 1, "norm_ratio": 1 / 0.3, "sign_agreement": 1.0}
+    assert row == pytest.approx(expected, rel=1e-4)
+
+
+def test_report_on_a_blind_attacker(key):
+    """x -> d x for a linear loss <w, x>: exact is d w, blind is w."""
+    d = jnp.array([-1.0, 0.5, 2.0, 0.1, 1.0, -0.3, 0.7, 1.5])
+    report = gradient_report(_linear, lambda x, key: d * x, X[0], Y[0], key, objective=_difference)
+    w = np.asarray(W[1] - W[0])
+    exact, blind = np.asarray(d) * w, report["blind"]
+    assert blind["cosine"] == pytest.approx(exact @ w / np.linalg.norm(exact) / np.linalg.norm(w), rel=1e-4)
+    assert blind["relative_error"] == pytest.approx(
+        np.linalg.norm(w - exact) / np.linalg.norm(exact), rel=1e-4
+    )
+    assert blind["sign_agreement"] == pytest.approx(6 / 8)
+    assert report["finite_differences"]["relative_error"] < 1e-3  # a linear loss has no truncation
+
+
+def test_exact_agrees_with_finite_differences_and_nothing_else_does(key):
+    purify = _purifier(8, surrogate_steps=2)
+    report = gradient_report(_bent, purify, X, Y, key)
+    assert set(report) == {"exact", "bpda", "blind", "adjoint", "surrogate", "finite_differences"}
+    assert report["finite_differences"]["relative_error"] < 1e-2
+    assert report["exact"] == pytest.approx(
+        {"cosine": 1.0, "relative_error": 0.0, "norm_ratio": 1.0, "sign_agreement": 1.0}, abs=1e-5
+    )
+    lying = gradient_report(_bent, bpda(lambda x, key: purify(x, key)), X, Y, key, modes=[])
+    assert lying["finite_differences"]["relative_error"] > 0.1
+    text = report_text(report)
+    assert "can be trusted" in text and "| adjoint |" in text
+    assert "CANNOT be trusted" in report_text(lying)
+
+
+def test_report_shows_the_error_of_the_adjoint(key):
+    """It can be seen when steps are few, and falls with them; on Gaussian data only the length is wrong."""
+    few, many = (
+        gradient_report(_bent, _purifier(n), X, Y, key, modes=["adjoint"], directions=1)["adjoint"]
+        for n in (5, 40)
+    )
+    assert few["relative_error"] > 0.05 and few["relative_error"] > 4 * many["relative_error"]
+    for row in (few, many):
+        assert row["cosine"] == pytest.approx(1.0, abs=1e-4)
+        assert row["relative_error"] == pytest.approx(abs(row["norm_ratio"] - 1), abs=1e-3)
+
+
+def test_an_image_is_a_batch_of_one(key):
+    defense = Purifier(lambda x, key: jnp.tanh(x + jax.random.normal(key, x.shape)), {})
+    one = gradient_report(_linear, defense, X[2], Y[2], key)
+    batch = gradient_report(_linear, defense, X[2:3], Y[2:3], key)
+    assert one["blind"] == pytest.approx(batch["blind"]) and one["blind"]["relative_error"] > 0
+    with pytest.raises(ValueError, match="directions >= 1"):
+        gradient_report(_linear, defense, X[2], Y[2], key, directions=0)
