@@ -1,8 +1,8 @@
 """Attacks as pure functions of one example. Configs name threats, ascents, objectives and attacks of this module.
 
 threats      linf, l2, l1, flow_field, fourier_l2, low_frequency(threat, cutoff)
-ascents      fgsm, pgd (with the `directions`), apgd, apgd_l1, square_linf, square_l2, nes, spsa, rotation_translation, worst_of_k
-objectives   cross_entropy, margin, dlr, kl and the targeted ones; ascent + objective = `untargeted`, `targeted`, `multi_targeted`
+ascents      fgsm, pgd (with `directions`), apgd, apgd_l1, square_linf, square_l2, nes, spsa, rotation_translation
+objectives   cross_entropy, margin, dlr, kl, targeted ones; with an ascent `untargeted`, `targeted`, `multi_targeted`
 attacks      fab, fab_targeted, deepfool, ddn, carlini_wagner, pixels, stadv, hop_skip_jump, boundary, synthesise, ...
 ensembles    autoattack.standard, rand, plus
 batches      `jax.vmap`, `pooled`, `autoattack.in_order`

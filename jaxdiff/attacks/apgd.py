@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from jaxdiff.attacks.stepwise import Best, Stepwise, ascent_gradient, improve, start
+from jaxdiff.attacks.stepwise import Best, Stepwise, ascent_gradient, choose, improve, start
 from jaxdiff.attacks.threat import Perturbation, Threat
 from jaxdiff.types import Image, PRNGKey, Scalar
 
@@ -167,8 +167,3 @@ def unknown(delta: Perturbation) -> tuple[Point, Perturbation, Point]:
     """The fields `at`, `previous` and `highest` of a climb that begins at `delta` and has evaluated nothing."""
     point = Point(delta, jnp.asarray(-jnp.inf, delta.dtype), jnp.zeros_like(delta))
     return point, delta, point
-
-
-def choose(condition: Bool[Array, ""], a: Any, b: Any) -> Any:
-    """a where the condition holds, else b, for pytrees."""
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), a, b)

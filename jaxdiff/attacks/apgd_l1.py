@@ -21,9 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, ScalarLike
 
-from jaxdiff.attacks.apgd import Climb, Verdict, ascend, choose, unknown
+from jaxdiff.attacks.apgd import Climb, Verdict, ascend, unknown
 from jaxdiff.attacks.l1 import l1
-from jaxdiff.attacks.stepwise import Stepwise
+from jaxdiff.attacks.stepwise import Stepwise, choose
 from jaxdiff.attacks.threat import Perturbation, Threat
 from jaxdiff.types import Image, PRNGKey, Scalar
 

@@ -41,8 +41,8 @@ def pgd(
 
     def ascend(loss, x, key):
         start_key, loss_key = jax.random.split(key)
-        delta = threat.init(start_key, x) if random_start else jnp.zeros_like(x)
-        delta = threat.project(delta, x)
+        delta = threat.init(start_key, x)
+        delta = threat.project(delta if random_start else jnp.zeros_like(delta), x)
 
         height = lambda delta, key: loss(threat.apply(x, delta), key)  # noqa: E731
 

@@ -90,7 +90,11 @@ def in_order(attacks: Mapping[str, Stepwise], slots: int, stop: bool = True) -> 
     """
 
     def run(
-        classifier: Classifier, x: Images, y: Labels, keys: PRNGKeys, todo: Bool[Array, " batch"] | None = None
+        classifier: Classifier,
+        x: Images,
+        y: Labels,
+        keys: PRNGKeys,
+        todo: Bool[Array, " batch"] | None = None,
     ) -> Best:
         wrong = jax.lax.map(lambda e: lost(classifier(e[0], e[2]), e[1]), (x, y, keys), batch_size=slots)
         todo = jnp.ones(len(x), bool) if todo is None else todo

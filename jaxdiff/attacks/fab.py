@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import ScalarLike
 
 from jaxdiff.attacks.attack import lost
-from jaxdiff.attacks.deepfool import boundaries, check_planes, highest, nearest, record
+from jaxdiff.attacks.minimal import boundaries, check_planes, highest, nearest, record
 from jaxdiff.attacks.stepwise import Problem, Stepwise, in_turn, start
 from jaxdiff.attacks.threat import Threat
 from jaxdiff.types import Image, PRNGKey, Scalar

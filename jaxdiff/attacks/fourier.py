@@ -23,7 +23,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, ScalarLike
 
-from jaxdiff.attacks.threat import Perturbation, Threat, _check, _into_box, _length
+from jaxdiff.attacks.threat import Perturbation, Threat, check_radius, into_box, length
 from jaxdiff.types import Image, PRNGKey
 
 __all__ = ["fourier_l2", "low_frequency"]
@@ -59,7 +59,7 @@ def low_frequency(threat: Threat, cutoff: float | int, rounds: int = 8) -> Threa
 
         delta, _ = jax.lax.fori_loop(0, rounds, once, (delta, jnp.zeros_like(delta)))
         delta = low_pass(delta)
-        return _into_box(_to_norm(delta, threat, jnp.minimum(threat.norm(delta), threat.radius)), x)
+        return into_box(_to_norm(delta, threat, jnp.minimum(threat.norm(delta), threat.radius)), x)
 
     def update(g, state, delta=None):
         direction, state = threat.steepest.update(low_pass(g / _peak(g)), state, delta)
@@ -77,11 +77,11 @@ def fourier_l2(radius: ScalarLike, decay: float | int = 1.0) -> Threat:
     Random starts are coloured noise as long as a uniform draw from the ball. Raises ValueError for a negative radius or decay,
     and for images that are not "h w c".
     """
-    _check(radius)
+    check_radius(radius)
     if not decay >= 0.0:
         raise ValueError(f"fourier_l2 needs a decay >= 0, the power by which frequencies fall; got {decay}.")
     pixels = lambda z: z * _colour(z.shape, decay)  # the Hartley transform keeps lengths  # noqa: E731
-    norm = lambda z: _length(pixels(z))  # noqa: E731
+    norm = lambda z: length(pixels(z))  # noqa: E731
 
     def init(key: PRNGKey, x: Image) -> Perturbation:
         direction_key, length_key = jax.random.split(key)
@@ -119,7 +119,7 @@ def _shorten(z: Perturbation, s: Float[Array, "h w 1"], radius: ScalarLike) -> P
 
     z = z / (1.0 + jax.lax.fori_loop(0, 8, newton, jnp.zeros((), z.dtype)) * s**2)
     # What is left of the root, and of rounding; a radius of 0 gives 0, not 0/0.
-    return z * (radius / jnp.maximum(_length(s * z), radius_or_tiny))
+    return z * (radius / jnp.maximum(length(s * z), radius_or_tiny))
 
 
 def _low_pass(v: Perturbation, cutoff: float | int) -> Perturbation:

@@ -18,7 +18,7 @@ import optax
 from jaxtyping import ScalarLike
 
 from jaxdiff.attacks.planes import plane_l1
-from jaxdiff.attacks.threat import Perturbation, Threat, _check
+from jaxdiff.attacks.threat import Perturbation, Threat, check_radius
 from jaxdiff.types import Image, PRNGKey, Scalar
 
 __all__ = ["l1"]
@@ -31,7 +31,7 @@ def l1(radius: ScalarLike, sparsity: float | int = 0.05) -> Threat:
     `apply` is that of an ascent: 0 where a coordinate stands at the border of the box and would leave it. Raises ValueError
     for a negative radius, or a sparsity outside (0, 1].
     """
-    _check(radius)
+    check_radius(radius)
     if not 0.0 < sparsity <= 1.0:
         raise ValueError(
             f"l1 needs a sparsity in (0, 1], the share of coordinates of a step; got {sparsity}."

@@ -5,10 +5,10 @@ the classes other than y. The attack has won where the label is lost, to whichev
 """
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxdiff.attacks.attack import lost
+from jaxdiff.attacks.minimal import highest
 from jaxdiff.attacks.stepwise import Problem, Stepwise, in_turn
 from jaxdiff.types import Label, Logits, TargetedObjective
 
@@ -48,5 +48,4 @@ def _likeliest_others(logits: Logits, y: Label, n: int) -> Int[Array, " n"]:
             f"multi_targeted aims at n = {n} classes, but besides the label this model has {others}; set n <= {others} "
             "(and, below four classes, targeted_margin as the objective)."
         )
-    order = jnp.argsort(-logits, stable=True)
-    return order[jnp.argsort(order == y, stable=True)][:n]
+    return highest(logits, y, n)

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from jaxdiff.attacks import attack
 from jaxdiff.attacks.objectives import cross_entropy
-from jaxdiff.attacks.stepwise import Stepwise, improve, measured, start
+from jaxdiff.attacks.stepwise import Stepwise, choose, improve, measured, start
 
 __all__ = ["pixel_evolution", "pixels"]
 
@@ -68,7 +68,7 @@ def pixel_evolution(
             jnp.where(won == jnp.any(won), jnp.maximum(values, jnp.finfo(x.dtype).min), -jnp.inf)
         )
         found = improve(best, paint(x, children[first]), won[first], values[first], population)
-        best = jax.tree.map(lambda old, new: jnp.where(best.won, old, new), best, found)
+        best = choose(best.won, best, found)
         better = values > heights
         members = jnp.where(better[:, None, None], children, members)
         return members, jnp.where(better, values, heights), best

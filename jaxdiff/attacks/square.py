@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, ScalarLike
 
-from jaxdiff.attacks.stepwise import Stepwise, improve, measured, start
+from jaxdiff.attacks.stepwise import Stepwise, choose, improve, measured, start
 from jaxdiff.attacks.threat import l2, linf
 from jaxdiff.types import Image, PRNGKey, Scalar
 
@@ -196,7 +196,7 @@ def _random_search(
         candidate = jnp.where(i == 0, best.x, moved)
         value, won = measured(loss)(candidate, loss_key)
         found = improve(best, candidate, won, value)
-        return jax.tree.map(lambda old, new: jnp.where(best.won, old, new), best, found)
+        return choose(best.won, best, found)
 
     return Stepwise(queries, init, step, lambda best: best)
 

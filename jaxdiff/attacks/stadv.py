@@ -116,7 +116,7 @@ def flow_lbfgs(tau: ScalarLike, kappa: ScalarLike, steps: int, searches: int = 1
         )
         searched = tx[-1].info.num_linesearch_steps
         kept = (
-            improve(best._replace(queries=best.queries + searched), point, won, value)
+            improve(best, point, won, value, 1 + searched)
             for best, point in ((state.images, image), (state.flows, state.flow * unit))
         )
         return _State(state.flow + _finite(update), tx, *kept)

@@ -67,13 +67,14 @@ def start(x: Image) -> Best:
     return Best(x, jnp.asarray(False), jnp.asarray(-jnp.inf, x.dtype), jnp.asarray(0))
 
 
-def improve(best: Best, x: Image, won: Bool[Array, ""], loss: Scalar, queries: int = 1) -> Best:
+def improve(
+    best: Best, x: Image, won: Bool[Array, ""], loss: Scalar, queries: int | Int[Array, ""] = 1
+) -> Best:
     """The better of two points; `queries` more evaluations have been used."""
     known = ~jnp.isnan(loss)
     loss = jnp.where(known, loss, -jnp.inf).astype(best.loss.dtype)
     wins = (won & ~best.won) | ((won == best.won) & (loss > best.loss))
-    found = jax.tree.map(lambda new, old: jnp.where(wins, new, old), (x, won, loss), tuple(best[:3]))
-    return Best(*found, best.queries + queries)
+    return Best(*choose(wins, (x, won, loss), tuple(best[:3])), best.queries + queries)
 
 
 def measured(loss: Loss) -> Callable[[Image, PRNGKey], tuple[Scalar, Bool[Array, ""]]]:
@@ -115,8 +116,8 @@ def in_turn(
         k, i = jnp.divmod(i, run.steps)
         current = variant(problem, prepared, k)
         begins = i == 0
-        before = _choose(begins & (k > 0), _merge(before, run.best(state)), before)
-        state = _choose(begins, run.init(current), state)
+        before = choose(begins & (k > 0), _merge(before, run.best(state)), before)
+        state = choose(begins, run.init(current), state)
         return prepared, run.step(current, state, i), before
 
     def best(carry):
@@ -131,5 +132,6 @@ def _merge(a: Best, b: Best) -> Best:
     return merged._replace(queries=a.queries + b.queries)
 
 
-def _choose(condition: Bool[Array, ""], a: State, b: State) -> State:
+def choose(condition: Bool[Array, ""], a: State, b: State) -> State:
+    """a where the condition holds, else b, for pytrees."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), a, b)

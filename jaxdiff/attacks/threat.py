@@ -39,11 +39,11 @@ class Threat(NamedTuple):
 
 def linf(radius: ScalarLike) -> Threat:
     """|delta_i| <= radius for every pixel i; random starts are uniform in the ball (Madry et al. 2018)."""
-    _check(radius)
+    check_radius(radius)
     return Threat(
         init=lambda key, x: radius * jax.random.uniform(key, x.shape, x.dtype, -1.0, 1.0),
         apply=_add,
-        project=lambda delta, x: _into_box(jnp.clip(delta, -radius, radius), x),
+        project=lambda delta, x: into_box(jnp.clip(delta, -radius, radius), x),
         steepest=optax.stateless(lambda g, _: jnp.sign(g)),
         norm=lambda delta: jnp.max(jnp.abs(delta)),
         radius=radius,
@@ -56,7 +56,7 @@ def l2(radius: ScalarLike) -> Threat:
 
     The projection is onto the ball, then onto the box: the box only shortens a perturbation, so both hold.
     """
-    _check(radius)
+    check_radius(radius)
 
     def init(key, x):
         direction_key, length_key = jax.random.split(key)
@@ -65,12 +65,12 @@ def l2(radius: ScalarLike) -> Threat:
 
     def project(delta, x):
         # A radius of 0 gives 0, not 0/0.
-        return _into_box(delta * (radius / jnp.maximum(_length(delta), jnp.maximum(radius, 1e-12))), x)
+        return into_box(delta * (radius / jnp.maximum(length(delta), jnp.maximum(radius, 1e-12))), x)
 
-    return Threat(init, _add, project, optax.stateless(lambda g, _: _unit(g)), _length, radius, plane_l2)
+    return Threat(init, _add, project, optax.stateless(lambda g, _: _unit(g)), length, radius, plane_l2)
 
 
-def _check(radius: ScalarLike) -> None:
+def check_radius(radius: ScalarLike) -> None:
     # A traced radius lets one compiled attack serve a whole curve; it is the caller's to check.
     if not isinstance(radius, jax.core.Tracer) and not radius >= 0.0:
         raise ValueError(f"The radius of a threat is a number >= 0 in units of [0, 1] images; got {radius}.")
@@ -80,12 +80,12 @@ def _add(x: Image, delta: Perturbation) -> Image:
     return x + delta
 
 
-def _into_box(delta: Perturbation, x: Image) -> Perturbation:
+def into_box(delta: Perturbation, x: Image) -> Perturbation:
     # x + (1 - x) rounds to 1 and x - x is 0, so x + delta needs no clip of its own (whose gradient is 0 at the border).
     return jnp.clip(delta, -x, 1.0 - x)
 
 
-def _length(v: Perturbation) -> Scalar:
+def length(v: Perturbation) -> Scalar:
     """The L2 norm, with gradient 0 at 0."""
     square = jnp.sum(jnp.square(v))
     positive = square > 0.0
@@ -95,4 +95,4 @@ def _length(v: Perturbation) -> Scalar:
 def _unit(g: Perturbation) -> Perturbation:
     """g / |g|, and 0 for 0; scaled first, so that gradients of 1e-30 keep their direction."""
     g = g / jnp.maximum(jnp.max(jnp.abs(g)), jnp.finfo(g.dtype).tiny)
-    return g / jnp.maximum(_length(g), 0.5)
+    return g / jnp.maximum(length(g), 0.5)

@@ -57,9 +57,9 @@ def run_cell(
     """Attacks what the ledger lacks of `ids`, in batches; returns the pictures of the first `keep`, stacked.
 
     Shapes never change (a short batch is filled up by repeating its examples, which are not `real`), so a
-    jitted `attack` is traced once. What is on disk is not attacked again; lost pictures alone are. Outputs with one number per example
-    go to the rows, larger ones ("adversarial", perhaps "purified") are pictures. ValueError for bad ids,
-    batches or outputs.
+    jitted `attack` is traced once. What is on disk is not attacked again; lost pictures alone are. Outputs
+    with one number per example go to the rows, larger ones ("adversarial", perhaps "purified") are pictures.
+    ValueError for bad ids, batches or outputs.
     """
     ids = _checked_ids(ids, batch_size)
     kept, path = ids[:keep], images_path(ledger.path)

@@ -209,7 +209,7 @@ def _problem(key, shape=SHAPE):
 
 def test_multi_targeted_is_the_best_of_its_targets(key):
     """The likeliest other classes once each: what the best single run towards them reaches, and no more."""
-    ascent = apgd(linf(0.004), 10)
+    ascent = apgd(l2(0.02), 2)  # so few that the start matters
     x, y = _problem(key)
     targets = jnp.asarray([t for t in np.argsort(-_mlp(x, key)) if t != y])
 
@@ -223,7 +223,7 @@ def test_multi_targeted_is_the_best_of_its_targets(key):
     k = np.argmax(singles.loss[:3])
     np.testing.assert_allclose(found.loss, singles.loss[k], rtol=1e-4)
     np.testing.assert_allclose(found.x, singles.x[k], atol=1e-5)
-    assert found.queries == 3 * 11 + 1
+    assert found.queries == 3 * 3 + 1
 
 
 @pytest.mark.parametrize("objective", [targeted_dlr, targeted_margin, targeted_cross_entropy])

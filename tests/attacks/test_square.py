@@ -151,7 +151,7 @@ def test_l2_spends_the_norm_that_the_box_took(key):
     one = lambda key: ascent.step((_linear_to(x), x, key), start(half), jnp.asarray(100)).x  # noqa: E731
     found = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(key, 30)))
     np.testing.assert_allclose(np.linalg.norm((found - 0.5).reshape(30, -1), axis=1), RADIUS, rtol=1e-4)
-    unchanged = np.all(np.abs(found - half) < 1e-6, axis=-1).sum(axis=(1, 2))
+    unchanged = np.all(np.abs(found - np.asarray(half)) < 1e-6, axis=-1).sum(axis=(1, 2))
     assert np.all(unchanged >= 72 - 2 * 25)
 
 
