@@ -85,11 +85,11 @@ def get_config(variant: str = "default") -> ConfigDict:
     }
     if variant == "autoattack":
         config.attack.cells = {
-            f"radius-{r:g}-255": {
-                "threat": {"name": "linf", "radius": r / 255},
+            f"autoattack-{name}": {
+                "threat": {"name": "linf", "radius": float(name.replace("_", ".")) / 255},
                 "autoattack": {"name": "standard"},
             }
-            for r in (0.5, 1, 2)
+            for name in ("0_5", "1", "2")
         }
         config.attack.panel, config.attack.flow = (), ()
         del config.attack.curve

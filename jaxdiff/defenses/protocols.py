@@ -25,6 +25,8 @@ from jaxdiff.attacks.attack import lost
 from jaxdiff.attacks.transforms import eot_logits
 from jaxdiff.types import Classifier, Image, Label, PRNGKey, Scalar
 
+__all__ = ["at_least", "average", "majority", "one_shot", "worst_of"]  # known_randomness takes a protocol
+
 DrawnLogits = Float[Array, "draws classes"]
 
 
@@ -37,9 +39,10 @@ class Protocol(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """The protocol's verdict, which of its draws were right, and whether an independent one was."""
+    """The protocol's verdict, the logits of its draws, which of them were right, and whether an independent one was."""
 
     verdict: Scalar
+    logits: DrawnLogits
     correct: Bool[Array, " draws"]
     final: Bool[Array, ""]
 
@@ -100,7 +103,7 @@ def judge(protocol: Protocol, classifier: Classifier, x: Image, y: Label, key: P
     logits = jax.vmap(draw)(jnp.arange(protocol.draws))
     correct = jax.vmap(lambda logits: ~lost(logits, y))(logits)
     final = ~lost(classifier(x, _purpose(key, "final")), y)
-    return Judgement(protocol.verdict(logits, correct, y), correct, final)
+    return Judgement(protocol.verdict(logits, correct, y), logits, correct, final)
 
 
 def _protocol(n: int, verdict: Callable[..., Scalar]) -> Protocol:

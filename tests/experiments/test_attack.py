@@ -1,0 +1,224 @@
+"""The attack experiment: rows that depend on the image alone, AutoAttack on survivors, resumption, errors, and the command."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import attack
+import attack_figures
+import cells
+import common
+import evaluation
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from matplotlib import image
+from ml_collections import ConfigDict
+from sklearn.linear_model import LogisticRegression
+
+from jaxdiff import evaluate
+from jaxdiff.data import dataset
+from jaxdiff.evaluate.summary import robust
+
+ROOT = Path(common.__file__).parents[1]
+LINF = {"name": "linf", "radius": 0.06}
+CE = {"name": "cross_entropy"}
+APGD = {"threat": LINF, "ascent": {"name": "apgd", "steps": 5}, "objective": CE}
+AUTOATTACK = {"threat": LINF, "autoattack": {"name": "standard", "steps": 4, "queries": 10}}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return dataset.digits("test")
+
+
+@pytest.fixture(scope="module")
+def victim():
+    """Logistic regression on the digits."""
+    train = dataset.digits("train")
+    batch = train.fetch(np.arange(len(train)))
+    fitted = LogisticRegression(max_iter=500).fit(batch["image"].reshape(len(train), -1), batch["label"])
+    weights = {"w": jnp.asarray(fitted.coef_, jnp.float32), "b": jnp.asarray(fitted.intercept_, jnp.float32)}
+    return evaluation.Victim("linear", 10, weights, lambda p: lambda x, key: p["w"] @ x.ravel() + p["b"])
+
+
+def setting(digits, folder, n=40, batch_size=16, slots=3):
+    config = ConfigDict({"seed": 0, "data": {"name": "digits"}})
+    section = ConfigDict({"n": n, "batch_size": batch_size, "slots": slots})
+    return evaluation.Setting.of(config, section, "attack", digits, folder)
+
+
+def without_seconds(rows):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def margins(victim, batch):
+    """The L-infinity margin of a linear model: min over j of (z_y - z_j) / |w_y - w_j|_1."""
+    w, b = (np.asarray(victim.weights[k], np.float64) for k in "wb")
+    z, y = batch["image"].reshape(len(batch["label"]), -1) @ w.T + b, batch["label"]
+    widths = np.abs(w[y][:, None] - w[None]).sum(-1)
+    gaps = (z[np.arange(len(y)), y][:, None] - z) / np.maximum(widths, 1e-9)
+    return np.where(np.arange(10) == y[:, None], np.inf, gaps).min(1)
+
+
+@pytest.fixture(scope="module")
+def first(digits, victim, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("first")
+    rows, pictures = evaluation.Evaluation(victim, setting(digits, folder)).run("aa", AUTOATTACK, keep=40)
+    return folder, rows, pictures
+
+
+def test_autoattack_on_a_linear_model(digits, victim, first):
+    """Images with a margin within the box below the radius fall (the box protects some); what is left stands."""
+    _, rows, pictures = first
+    batch = digits.fetch(np.array([row["id"] for row in rows]))
+    safe = margins(victim, batch) > LINF["radius"]
+    fallen = np.array([row["correct_before"] and not row["correct_after"] for row in rows])
+    assert fallen.any() and not fallen[safe].any()
+    assert all(row["linf"] <= LINF["radius"] + 1e-6 for row in rows)
+    w, b = (np.asarray(victim.weights[k]) for k in "wb")
+    seen = (pictures["adversarial"].reshape(len(rows), -1) @ w.T + b).argmax(1)
+    np.testing.assert_array_equal(seen, [row["after"] for row in rows])
+    np.testing.assert_allclose(
+        np.abs(pictures["adversarial"] - batch["image"]).max((1, 2, 3)), [row["linf"] for row in rows]
+    )
+
+
+def test_survivors_alone_go_on(first):
+    """The ledger of each attack holds what stood after the one before; who stands in the end has met all four."""
+    folder, rows, _ = first
+    stages = ["apgd-ce", "apgd-t", "fab-t", "square"]
+    standing = {row["id"] for row in rows}
+    for stage in stages:
+        path = folder / "ledger" / f"linear--aa.{stage}.jsonl"
+        found = [json.loads(line) for line in path.read_text().splitlines()[1:]]
+        assert {row["id"] for row in found} == standing
+        standing = {row["id"] for row in found if robust(row)}
+    assert standing == {row["id"] for row in rows if robust(row)}
+    assert {row["stage"] for row in rows if robust(row)} == {"square"}
+    wrong = [row for row in rows if not row["correct_before"]]
+    assert all(row["queries"] == 0 and row["linf"] == 0 for row in wrong)
+
+
+def test_rows_do_not_depend_on_batches_or_slots(digits, victim, first, tmp_path):
+    other = setting(digits, tmp_path, batch_size=40, slots=7)
+    rows, _ = evaluation.Evaluation(victim, other).run("aa", AUTOATTACK)
+    for a, b in zip(without_seconds(rows), without_seconds(first[1]), strict=True):
+        assert {k: v for k, v in a.items() if not isinstance(v, float)} == {
+            k: v for k, v in b.items() if not isinstance(v, float)
+        }
+        np.testing.assert_allclose(a["loss"], b["loss"], atol=1e-4)
+
+
+def test_a_broken_run_goes_on_to_the_same_rows(digits, victim, first, tmp_path):
+    """Half of the second attack's rows are gone, and all of the later ones: they come back as they were."""
+    source, rows, _ = first
+    (tmp_path / "ledger").mkdir()
+    for stage, keep in (("apgd-ce", None), ("apgd-t", 9)):
+        name = f"linear--aa.{stage}.jsonl"
+        lines = (source / "ledger" / name).read_text().splitlines(keepends=True)[:keep]
+        (tmp_path / "ledger" / name).write_text("".join(lines))
+    again, _ = evaluation.Evaluation(victim, setting(digits, tmp_path)).run("aa", AUTOATTACK)
+    assert without_seconds(again) == without_seconds(rows)
+
+
+def test_minimum_norm_attacks_count_within_the_radius_alone(digits, victim, tmp_path):
+    """DDN moves every image as far as it must; the row knows how far, and stands if that is beyond the radius."""
+    cell = {
+        "threat": {"name": "l2", "radius": 0.3},
+        "attack": {"name": "ddn", "steps": 30, "levels": None},
+        "stop": False,
+    }
+    rows, _ = evaluation.Evaluation(victim, setting(digits, tmp_path)).run("ddn", cell)
+    right = [row for row in rows if row["correct_before"]]
+    assert {row["found"] > 0.3 for row in right} == {True, False}
+    for row in right:
+        assert row["correct_after"] is (row["found"] > 0.3 * (1 + 1e-5))
+        assert row["norm"] <= 0.3 * (1 + 1e-5)
+
+
+def test_random_victims_are_judged_by_a_protocol(digits, victim, tmp_path):
+    """With noise on the logits, worst of 5 is below one shot, and the verdict decides the row."""
+    noisy = victim._replace(
+        classifier=lambda p: lambda x, key: p["w"] @ x.ravel() + p["b"] + 3.0 * jax.random.normal(key, (10,))
+    )
+    right = {}
+    for name, judge in (("one", {"name": "one_shot"}), ("worst", {"name": "worst_of", "n": 5})):
+        rows, _ = evaluation.Evaluation(noisy, setting(digits, tmp_path)).run(name, {"judge": judge})
+        assert all(row["correct_after"] is (row["verdict"] == 1.0) for row in rows)
+        assert {row["final"] for row in rows} == {True, False}
+        right[name] = sum(row["correct_after"] for row in rows)
+    assert right["worst"] < right["one"]
+
+
+def test_the_minimum_over_attacks_is_per_image():
+    rows = lambda *robust: [  # noqa: E731
+        {
+            "id": i, "correct_before": True, "correct_after": r, "finite": True, "norm": 0.1, "linf": 0.1, "seconds": 1.0
+        }
+        for i, r in enumerate(robust)
+    ]  # fmt: skip
+    cells = {"a": rows(True, False, True), "b": rows(True, True, False, False)}
+    assert attack.worst_over(cells)["accuracy"] == pytest.approx(1 / 3)
+
+
+def test_worst_images_are_right_before_and_everywhere():
+    row = lambda i, loss, before=True: {"id": i, "loss": loss, "correct_before": before}  # noqa: E731
+    rows = {"a": [row(0, 1.0), row(1, 5.0), row(2, 9.0, False)], "b": [row(0, 2.0), row(3, 7.0)]}
+    assert attack_figures.worst_images(rows, ["a"], 5) == [1, 0]
+    assert attack_figures.worst_images(rows, ["a", "b"], 5) == [0]
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ({"ascents": {}}, "did you mean 'ascent'"),
+        ({"ascent": {"name": "pgd"}}, "needs an objective"),
+        ({"ascent": {}, "attack": {}, "objective": CE}, "one of ascent, attack and autoattack"),
+        ({"autoattack": {"name": "standard"}}, "needs a threat"),
+    ],
+)
+def test_bad_cells(cell, words):
+    with pytest.raises(ValueError, match=words):
+        cells.check_cell("config.attack.cells.x", cell)
+
+
+def test_every_cell_of_the_configs_builds(monkeypatch):
+    """Names and arguments in the configs are those of the library."""
+    monkeypatch.syspath_prepend(str(ROOT / "configs"))
+    import attack_cifar10
+    import attack_digits
+
+    for module in (attack_cifar10, attack_digits):
+        for variant in ("default", "smoke"):
+            config = module.get_config(variant)
+            common.check_fields(config)
+            for name, cell in attack.checked_cells(config).items():
+                radius = cell.get("threat", {}).get("radius")
+                for make in cells.stages_of(cell, 10).values():
+                    assert callable(make(radius)), name
+
+
+@pytest.mark.slow
+def test_the_command_and_what_it_leaves(tmp_path):
+    """Table, figures, ledgers and report of the smoke variant; a second run attacks nothing."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    arguments = [
+        sys.executable, str(ROOT / "experiments" / "attack.py"),
+        f"--config={ROOT / 'configs' / 'attack_digits.py'}:smoke", f"--workdir={tmp_path}",
+    ]  # fmt: skip
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    records = evaluate.read_results(tmp_path / "results.json")
+    assert len(records) == 18 and records[-1]["attack"] == attack.ALL
+    assert records[-1]["accuracy"] == min(r["accuracy"] for r in records)
+    report = (tmp_path / "report.md").read_text()
+    for figure in ("flow-untrained-stadv.png", "radius-untrained.png"):
+        pixels = image.imread(tmp_path / "figures" / figure)[..., :3]
+        assert np.std(pixels) > 0.05 and figure in report
+    times = {p: p.stat().st_mtime_ns for p in (tmp_path / "ledger").iterdir()}
+    assert subprocess.run(arguments, env=environment, capture_output=True).returncode == 0
+    assert times == {p: p.stat().st_mtime_ns for p in (tmp_path / "ledger").iterdir()}
