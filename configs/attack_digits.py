@@ -13,14 +13,15 @@ RADIUS = 0.2
 LINF, L2, L1 = (
     {"name": "linf", "radius": RADIUS},
     {"name": "l2", "radius": 0.8},
-    {"name": "l1", "radius": 3.0},
+    {"name": "l1", "radius": 1.5},
 )
 CE, MARGIN = {"name": "cross_entropy"}, {"name": "margin"}
 PGD = {"name": "pgd", "lr": RADIUS / 4, "steps": 20, "keep_best": True}
 
 
 def _climb(ascent, objective=CE, threat=LINF, **more):
-    return {"threat": threat, "ascent": ascent, "objective": objective, **more}
+    # Dicts of their own: an override of one cell is none of the others.
+    return {"threat": dict(threat), "ascent": dict(ascent), "objective": dict(objective), **more}
 
 
 def _cells():
@@ -30,20 +31,25 @@ def _cells():
         "pgd": _climb(PGD, restarts=5),
         "mi-fgsm": _climb(momentum),
         "apgd-ce": _climb({"name": "apgd"}),
-        "autoattack": {"threat": LINF, "autoattack": {"name": "standard"}},
-        "autoattack-l2": {"threat": L2, "autoattack": {"name": "standard"}},
-        "autoattack-l1": {"threat": L1, "autoattack": {"name": "standard"}},
-        "deepfool": {"threat": L2, "attack": {"name": "deepfool"}},
-        "cw": {"threat": L2, "attack": {"name": "carlini_wagner", "steps": 200}, "stop": False},
-        "ddn": {"threat": L2, "attack": {"name": "ddn"}, "stop": False},
+        "autoattack": {"threat": dict(LINF), "autoattack": {"name": "standard"}},
+        "autoattack-l2": {"threat": dict(L2), "autoattack": {"name": "standard"}},
+        "autoattack-l1": {"threat": dict(L1), "autoattack": {"name": "standard"}},
+        "deepfool": {"threat": dict(L2), "attack": {"name": "deepfool"}},
+        "cw": {"threat": dict(L2), "attack": {"name": "carlini_wagner", "steps": 300, "lr": 0.05}},
+        "ddn": {"threat": dict(L2), "attack": {"name": "ddn"}},
         "square": _climb({"name": "square_linf", "queries": 1000}, MARGIN),
         "nes": _climb({"name": "nes", "lr": RADIUS / 8, "budget": 5000, "samples": 50}, MARGIN),
-        "hop-skip-jump": {"threat": L2, "attack": {"name": "hop_skip_jump", "budget": 2500}},
+        "hop-skip-jump": {"threat": dict(L2), "attack": {"name": "hop_skip_jump", "budget": 2500}},
         "low-frequency": _climb(PGD, low_frequency=0.5),
         "one-pixel": {"attack": {"name": "pixels", "k": 1, "population": 100, "generations": 30}},
-        "stadv": {"attack": {"name": "stadv", "bound": 0.3}},
+        "stadv": {"attack": {"name": "stadv", "bound": 0.1}},
         "rotation": {
-            "ascent": {"name": "rotation_translation", "grid": (13, 3, 3), "max_shift": 0.125},
+            "ascent": {
+                "name": "rotation_translation",
+                "grid": (13, 3, 3),
+                "max_degrees": 20,
+                "max_shift": 0.125,
+            },
             "objective": MARGIN,
         },
     }

@@ -39,11 +39,31 @@ def checked_cells(config: ConfigDict) -> dict[str, dict]:
     cells = config.attack.cells.to_dict()
     for name, cell in cells.items():
         check_cell(f"config.attack.cells.{name}", cell)
-    if ALL in cells:
-        raise ValueError(f"{ALL!r} is the name of the last column; call the attack otherwise.")
     if not cells:
         raise ValueError("config.attack.cells names no attack.")
+    for victim in config.attack.classifiers:
+        for name in cells:
+            evaluate.ledger_path("", victim, name)  # names that can be files
+    check_figures(config.attack, cells)
     return cells
+
+
+def check_figures(spec: ConfigDict, cells: Mapping[str, Mapping]) -> None:
+    """ValueError, before hours of attacks, if a figure can not be drawn."""
+    curve = spec.get("curve", {}).get("cells", ())
+    for field, names in (("panel", spec.panel), ("flow", spec.flow), ("curve.cells", curve)):
+        unknown = sorted(set(names) - set(cells))
+        if unknown:
+            raise ValueError(f"config.attack.{field} names {unknown[0]!r}; the cells are {sorted(cells)}.")
+    for name in spec.flow:
+        attack = cells[name].get("attack", {}).get("name", "")
+        if not attack.startswith("stadv") or "restarts" in cells[name]:
+            raise ValueError(f"config.attack.flow draws stadv without restarts; {name!r} is another attack.")
+    for name in curve:
+        if "threat" not in cells[name]:
+            raise ValueError(
+                f"config.attack.curve.cells: {name!r} has no threat, so no radius to draw a curve over."
+            )
 
 
 def evaluations(config: ConfigDict, workdir: Path, data: Dataset) -> dict[str, Evaluation]:
@@ -79,12 +99,13 @@ def costs(rows: Mapping[tuple[str, str], list[dict]]) -> str:
     lines = []
     for (name, attack), cell in rows.items():
         right = [row for row in cell if row["correct_before"]]
-        fallen = [row for row in right if not row["correct_after"] and row["finite"]]
+        lost = [row for row in right if not row["correct_after"]]
+        fallen = [row for row in lost if row["finite"]]
         median = lambda key, rows: f"{np.median([row[key] for row in rows]):.4g}" if rows else "—"  # noqa: E731
-        found = [row for row in right if "found" in row]
+        found = [row for row in right if row.get("found")]
         queries = [row["queries"] for row in right if "queries" in row]
         cells = [
-            name, attack, f"{len(fallen)} of {len(right)}", median("norm", fallen), median("linf", fallen),
+            name, attack, f"{len(lost)} of {len(right)}", median("norm", fallen), median("linf", fallen),
             median("found", found), f"{np.mean(queries):.0f}" if queries else "—",
             f"{sum(row['seconds'] for row in cell):.1f}",
         ]  # fmt: skip
@@ -142,7 +163,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
         figures=figures,
         stages={f"{r['defense']}, {r['attack']}": r["seconds"] for r in records if r["attack"] != ALL},
         notes=["An image counts only if it is right before and after the attack. "
-               f"**{ALL}**: the minimum over the attacks of the row, image by image."],
+               f"**{ALL}**: the minimum over the attacks of the row, image by image, on the images that all of them have."],
         sections=sections,
     )  # fmt: skip
     print(evaluate.terminal_table(records))

@@ -74,7 +74,10 @@ def draw_worst(
 def draw_flow(spec: ConfigDict, path: Path, evaluation: Evaluation, name: str) -> Path:
     """The first images, attacked once more to get the flow fields themselves."""
     setting, victim, cell = evaluation.setting, evaluation.victim, spec.cells[name].to_dict()
-    batch, attack = setting.data.fetch(np.asarray(setting.ids[: spec.show])), build_attack(cell, None)
+    batch, attack = (
+        setting.data.fetch(np.asarray(setting.ids[: spec.show])),
+        build_attack(cell, cell.get("threat", {}).get("radius")),
+    )
 
     @jax.jit
     def run(weights, x, y, keys):
@@ -92,5 +95,5 @@ def draw_flow(spec: ConfigDict, path: Path, evaluation: Evaluation, name: str) -
 def draw_curve(spec: ConfigDict, path: Path, evaluation: Evaluation) -> Path:
     """Accuracy of some cells against the radius, on the first `n` images."""
     series = {a: radius_series(evaluation, a, spec.cells[a].to_dict(), spec.curve) for a in spec.curve.cells}
-    title = f"{evaluation.victim.name}, n = {spec.curve.n}"
+    title = f"{evaluation.victim.name}, n = {min(spec.curve.n, len(evaluation.setting.ids))}"
     return evaluate.accuracy_curve(list(spec.curve.radii), series, path, xlabel="radius", title=title)

@@ -43,7 +43,9 @@ ONLY = flags.DEFINE_list("only", list(GROUPS), f"Which parts to run, of {', '.jo
 REPEATS = flags.DEFINE_integer("repeats", 5, "Interleaved measurements of each row.", lower_bound=1)
 SMOKE = flags.DEFINE_bool("smoke", False, "Tiny sizes: whether it works, not how fast it is.")
 OUTPUT = flags.DEFINE_string("output", None, "A JSON file for every measurement.")
-WEIGHTS = flags.DEFINE_string("weights", None, "Weights of ResNet-20 as npz (random ones are as fast).")
+WEIGHTS = flags.DEFINE_string(
+    "weights", None, "Weights of ResNet-20 as npz; how long attacks take depends on them."
+)
 
 
 def find_peers(library: str, cores: int) -> Peers:
@@ -126,7 +128,9 @@ def measure(
         if peers.missing:
             print(f"no peer for {group}: {peers.missing}")
         if group == "attacks":
-            rows += attacks.attack_rows(attacks.SMOKE if smoke else attacks.Sizes(), repeats, peers, weights)
+            rows += attacks.attack_rows(
+                attacks.SMOKE if smoke else attacks.Sizes(), repeats, peers, None if smoke else weights
+            )
             continue
         options = {"weights": weights} if group == "pgd" and not smoke else {}
         rows += getattr(speed, f"{group}_rows")(sizes, repeats, peers, **options)

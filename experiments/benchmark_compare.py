@@ -36,29 +36,36 @@ def compare(
     shape: str,
     ours: Callable[[], Any],
     peer: Callable[[], Any] | None,
-    check: Callable[[Any], None],
+    check: Callable[..., None],
     repeats: int,
     per: int = 1,
     long: bool = False,
 ) -> Row:
     """Times both sides in turn, `per` units of work a call, once `check` accepts our first result.
 
-    `long` calls take many seconds: `check` has called the peer already, and nothing more is needed to warm it up.
+    `long` calls take many seconds and need no warming up: `check` gets the peer's first result too, which is timed.
     """
     print(f"{what}, {shape} ...", file=sys.stderr, flush=True)
     result, first = timed(ours)
-    sides = {"ours": ours}
+    sides, seconds = {"ours": ours}, {name: [] for name in ("ours", "peer")}
+    used = cpu_seconds()
     if peer is not None:
-        check(result)
         sides["peer"] = peer
+        if long:
+            theirs, elapsed = timed(peer)
+            seconds["peer"].append(elapsed)
+            check(result, theirs)
+        else:
+            check(result)
     # The second call of each: warm, and the measure of how many calls make a fifth of a second.
     calls = {
         name: 1 if long else max(1, min(50, round(0.2 / timed(side)[1]))) for name, side in sides.items()
     }
-    seconds = {name: [] for name in ("ours", "peer")}
-    used = cpu_seconds()
+    used = used if long else cpu_seconds()
     for i in range(repeats):
         for name in sorted(sides, reverse=bool(i % 2)):  # a drift of the machine hits both alike
+            if len(seconds[name]) > i:
+                continue
             time.sleep(0.05)  # idle threads of the other side stop spinning
             elapsed = timed(lambda: [jax.block_until_ready(sides[name]()) for _ in range(calls[name])])[1]
             seconds[name].append(elapsed / calls[name] / per)

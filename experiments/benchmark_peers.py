@@ -128,6 +128,21 @@ def pgd(
     return awaited(lambda: attack(images, labels), device)
 
 
+class Flat(nn.Module):
+    """A channels-last network for attacks that flatten gradients with `view`: they come in the default memory format."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The network's logits."""
+        if x.requires_grad and torch.is_grad_enabled():
+            x = x.clone()
+            x.register_hook(lambda gradient: gradient.contiguous())
+        return self.network(x.contiguous(memory_format=torch.channels_last))
+
+
 def attack(
     network: nn.Module,
     name: str,
@@ -141,20 +156,21 @@ def attack(
     """torchattacks' attack of this name, L-infinity. Its AutoAttack takes 10 steps of each attack unless told better."""
     import torchattacks
 
-    common = {"norm": "Linf", "eps": radius, "seed": 0}
+    network, common = Flat(network).eval(), {"norm": "Linf", "eps": radius, "seed": 0}
     targeted = {"steps": steps, "n_classes": 10}
     makers = {
         "apgd-ce": lambda: torchattacks.APGD(network, steps=steps, loss="ce", **common),
         "apgd-t": lambda: torchattacks.APGDT(network, **targeted, **common),
         "fab-t": lambda: torchattacks.FAB(network, multi_targeted=True, **targeted, **common),
-        "square": lambda: torchattacks.Square(network, n_queries=queries, **common),
+        # The schedule of the authors' AutoAttack; torchattacks' own default shrinks the windows sooner.
+        "square": lambda: torchattacks.Square(network, n_queries=queries, resc_schedule=False, **common),
         "autoattack": lambda: torchattacks.AutoAttack(network, version="standard", n_classes=10, **common),
     }
     made = makers[name]()
     if name == "autoattack":
         for part in made._autoattack.attacks:
-            part.steps, part.n_queries = steps, queries
-    images, labels = nchw(x, device), torch.from_numpy(np.array(y, np.int64)).to(device)
+            part.steps, part.n_queries, part.rescale_schedule = steps, queries, False
+    images, labels = nchw(x, device).contiguous(), torch.from_numpy(np.array(y, np.int64)).to(device)
     return awaited(lambda: made(images, labels), device)
 
 

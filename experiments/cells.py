@@ -1,6 +1,8 @@
 """Attacks as cells of a config: which parts of `jaxdiff.attacks` make one, and how it is built at a radius."""
 
+import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from common import check_known
@@ -20,27 +22,34 @@ from jaxdiff.attacks import (
     untargeted,
 )
 from jaxdiff.build import build
-from jaxdiff.types import Attack
+from jaxdiff.types import Attack, Objective
 
-CELL = {
-    "threat", "low_frequency", "ascent", "attack", "autoattack", "objective", "targets", "restarts",
-    "gradient", "eot", "draws", "stop", "judge", "n",
-}  # fmt: skip
+EVERY = {"threat", "objective", "gradient", "eot", "stop", "judge", "n"}
+READ = {
+    "ascent": EVERY | {"low_frequency", "targets", "draws", "restarts"},
+    "attack": EVERY | {"low_frequency", "restarts"},
+    "autoattack": EVERY,
+}
+CELL = set(READ).union(*READ.values())
 Cell = Mapping[str, Any]
 
 
 def check_cell(where: str, cell: Cell) -> None:
-    """ValueError unless a cell says one attack in known fields."""
+    """ValueError unless a cell says one attack, and nothing that this attack does not read."""
     check_known(where, cell, CELL)
-    kinds = [kind for kind in ("ascent", "attack", "autoattack") if kind in cell]
+    kinds = [kind for kind in READ if kind in cell]
     if len(kinds) > 1:
-        raise ValueError(f"{where} names one of ascent, attack and autoattack; got {kinds}.")
+        raise ValueError(f"{where} names one of {', '.join(READ)}; got {kinds}.")
+    for kind in kinds:
+        ignored = sorted(set(cell) - READ[kind] - {kind})
+        if ignored:
+            raise ValueError(f"{where} has an {kind}, which does not read {ignored[0]!r}.")
     if "ascent" in cell and "objective" not in cell:
         raise ValueError(f"{where} has an ascent, which needs an objective; got {sorted(cell)}.")
-    if "autoattack" in cell and "threat" not in cell:
-        raise ValueError(
-            f"{where} has an autoattack, which needs a threat (linf, l2 or l1); got {sorted(cell)}."
-        )
+    needs_threat = ["autoattack", "low_frequency"] + ["ascent"] * ("lr" in cell.get("ascent", {}))
+    for name in needs_threat:
+        if name in cell and "threat" not in cell:
+            raise ValueError(f"{where} has an {name}, which needs a threat; got {sorted(cell)}.")
 
 
 def build_attack(cell: Cell, radius: Any) -> Attack:
@@ -49,51 +58,85 @@ def build_attack(cell: Cell, radius: Any) -> Attack:
     `ascent` climbs `objective` (or, with `targets`, a targeted objective towards each of so many classes in turn);
     `attack` is any other attack of `jaxdiff.attacks`. For random classifiers `draws` averages gradients, `eot` logits.
     """
-    threat = cell.get("threat")
-    ball = lambda radius: build(jaxdiff.attacks, {**threat, "radius": radius})  # noqa: E731
-    limits = ball(radius) if threat else None
-    if "low_frequency" in cell:
-        limits = low_frequency(limits, cell["low_frequency"])
-    context = {"threat": limits, "radius": radius, "ball": ball}
+    context = _context(cell, radius) if "threat" in cell else {}
     if "attack" in cell:
         attack = build(jaxdiff.attacks, cell["attack"], **context)
     elif "ascent" in cell:
-        spec = cell["ascent"]
-        spec = {**spec, "lr": spec["lr"] * radius / threat["radius"]} if "lr" in spec else spec
-        if "tx" in spec:
-            spec = {**spec, "tx": build(directions, spec["tx"], threat=limits)}
-        climb = build(jaxdiff.attacks, spec, **context)
-        if cell.get("draws", 1) > 1:
-            climb = averaged(climb, cell["draws"])
-        objective = build(jaxdiff.attacks, cell["objective"])
-        targets = cell.get("targets")
-        attack = multi_targeted(climb, objective, targets) if targets else untargeted(climb, objective)
+        attack = _climb(cell, radius, context)
     else:
         attack = lambda classifier, x, y, key: x  # noqa: E731
     if cell.get("eot", 1) > 1:
         attack = against_mean_logits(attack, cell["eot"])
     n = cell.get("restarts", 1)
-    return restarts(attack, n, build(jaxdiff.attacks, cell["objective"])) if n > 1 else attack
+    return restarts(attack, n, _judge(cell)) if n > 1 else attack
+
+
+def _context(cell: Cell, radius: Any) -> dict[str, Any]:
+    ball = lambda radius: build(jaxdiff.attacks, {**cell["threat"], "radius": radius})  # noqa: E731
+    limits = ball(radius)
+    if "low_frequency" in cell:
+        limits = low_frequency(limits, cell["low_frequency"])
+    return {"threat": limits, "radius": radius, "ball": ball}
+
+
+def _climb(cell: Cell, radius: Any, context: dict[str, Any]) -> Attack:
+    spec, targets = dict(cell["ascent"]), cell.get("targets")
+    if "lr" in spec and cell["threat"]["radius"]:
+        spec["lr"] = spec["lr"] * radius / cell["threat"]["radius"]
+    if "tx" in spec:
+        spec["tx"] = build(directions, spec["tx"], threat=context.get("threat"))
+    climb = build(jaxdiff.attacks, spec, **context)
+    if cell.get("draws", 1) > 1:
+        climb = averaged(climb, cell["draws"])
+    objective = build(jaxdiff.attacks, cell["objective"])
+    if not targets:
+        return untargeted(climb, objective)
+    if not isinstance(climb, Stepwise):
+        raise ValueError(f"targets need an ascent in steps, such as apgd; {spec['name']} is none.")
+    return multi_targeted(climb, objective, targets)
+
+
+def _judge(cell: Cell) -> Objective:
+    """What compares the results of plain attacks: the objective, if it is one of the label alone."""
+    return build(
+        jaxdiff.attacks,
+        {"name": "margin"} if "targets" in cell else cell.get("objective", {"name": "margin"}),
+    )
+
+
+def without_radius(cell: Cell) -> bool:
+    """Whether the attack of a cell knows no radius: what it finds counts only within that of the threat."""
+    if "attack" not in cell or "threat" not in cell:
+        return False
+    attack = getattr(jaxdiff.attacks, cell["attack"].get("name", ""), None)
+    return callable(attack) and not {"threat", "radius"} & set(inspect.signature(attack).parameters)
 
 
 def against_mean_logits(attack: Attack, n: int) -> Attack:
-    """The attack on the classifier whose logits are the mean over n draws."""
+    """The attack on the classifier whose logits are the mean over n draws, each of them a query."""
     mean = lambda problem: (eot_logits(problem[0], n), *problem[1:])  # noqa: E731
-    if isinstance(attack, Stepwise):
-        return attack.on(mean)
-    return lambda *problem: attack(*mean(problem))
+    if not isinstance(attack, Stepwise):
+        return lambda *problem: attack(*mean(problem))
+
+    def best(state):
+        found = attack.best(state)
+        return found._replace(queries=n * found.queries)
+
+    return attack.on(mean)._replace(best=best)
 
 
 def stages_of(cell: Cell, classes: int) -> dict[str, Callable[[Any], Attack]]:
     """{name: radius -> attack} of a cell: one, or those of an AutoAttack in their order."""
     if "autoattack" not in cell:
         return {"": lambda radius: build_attack(cell, radius)}
+
+    def stage(radius, name):
+        attack = ensemble(radius)[name]
+        return against_mean_logits(attack, cell["eot"]) if cell.get("eot", 1) > 1 else attack
+
     norm = cell["threat"]["name"]
     ensemble = lambda radius: build(autoattack, cell["autoattack"], norm=norm, radius=radius, classes=classes)  # noqa: E731
-    return {
-        name: (lambda radius, name=name: ensemble(radius)[name])
-        for name in ensemble(cell["threat"]["radius"])
-    }
+    return {name: partial(stage, name=name) for name in ensemble(cell["threat"]["radius"])}
 
 
 def norm_of(cell: Cell) -> Callable[[Array], Array]:

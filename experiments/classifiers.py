@@ -29,10 +29,11 @@ def converted(model: Mapping, weights: str, converter: str, image_shape: tuple[i
         )
     module, convertible = build(jaxdiff.models, model), getattr(convert, converter, None)
     if convertible is None:
-        raise ValueError(f"jaxdiff.models.convert has no {converter!r}.")
+        raise ValueError(f"jaxdiff.models.convert has no {converter!r}; one is 'resnet_cifar_from_torch'.")
     variables = convertible(load_npz(path))
     expected = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, *image_shape)))
-    if jax.tree.structure(expected) != jax.tree.structure(variables):
+    shapes = lambda tree: jax.tree.map(jnp.shape, tree)  # noqa: E731
+    if shapes(expected) != shapes(variables):
         raise ValueError(f"The weights {weights!r} do not belong to the model {dict(model)}.")
     return module, variables
 

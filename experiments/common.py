@@ -43,7 +43,7 @@ SCHEMA = {
     "classifier": TRAINING | {"loss"},
     "adversarial_training": TRAINING | {"loss", "attack"},
     "adversarial_training.attack": {"threat", "ascent", "objective"},
-    "robustness": {"n", "batch_size", "show", "threat", "objective", "purify", "cells", "curve"},
+    "robustness": {"n", "batch_size", "slots", "show", "threat", "objective", "purify", "cells", "curve"},
     "robustness.purify": {"solver", "grid", "clip", "remat", "surrogate_steps"},
     "robustness.curve": {"radii", "cells", "n"},
     "attack": {

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from cells import Cell, norm_of, stages_of
+from cells import Cell, norm_of, stages_of, without_radius
 from common import example_keys, purpose
 
 import jaxdiff.attacks
@@ -55,15 +55,17 @@ class Victim(NamedTuple):
 def attack_function(victim: Victim, cell: Cell, attack_of: Callable[[Any], Attack], slots: int) -> Callable:
     """(arguments, batch) -> attacked images and the evaluations they took, for `spread`.
 
-    Every example draws from its own key. With `stop` an example is done when it has fallen, and images that are wrong
-    as they are are left alone: for classifiers that draw no random numbers. What an attack without a radius of its own has
-    `found` beyond that of its cell is no success: the image stays as it is.
+    Every example draws from its own key. With `stop` (unless the classifier is random, or the attack looks for the least norm)
+    an example in a stepwise attack is done when it has fallen, and one that is wrong as it is is left alone. What an attack
+    without a radius of its own has `found` beyond that of its cell is no success: the image stays as it is.
     """
-    stop, gradient = cell.get("stop", victim.defense is None), victim.gradient(cell)
+    free, gradient = without_radius(cell), victim.gradient(cell)
+    random = victim.defense is not None or "judge" in cell or cell.get("autoattack", {}).get("name") == "rand"
+    stop = cell.get("stop", not random and not free)
     norm = jax.vmap(norm_of(cell))
 
     def within(radius, x, x_adv):
-        if "attack" not in cell or "threat" not in cell:
+        if not free:
             return {"adversarial": x_adv}
         found = norm(x_adv - x)
         near = (found <= radius * (1.0 + 1e-5)).reshape(-1, *[1] * (x.ndim - 1))
@@ -163,7 +165,8 @@ class Setting(NamedTuple):
         devices = jax.device_count()
         batch_size = -(-section.batch_size // devices) * devices
         key = purpose(jax.random.key(config.seed), name)
-        digest = evaluate.fingerprint(config.data, config.seed)
+        parts = [config.get("score", {}).get(k) for k in ("process", "kind", "label")]
+        digest = evaluate.fingerprint(config.data, config.seed, section.get("purify"), parts)
         return cls(data, ids, workdir, key, batch_size, section.get("slots", batch_size // devices), digest)
 
 
@@ -213,11 +216,12 @@ class Evaluation:
         """The rows of one attack on some images."""
         setting, victim, programs = self.setting, self.victim, {k: v for k, v in cell.items() if k != "n"}
         gradient = victim.gradient(cell)
-        make = {
-            "attack": lambda: attack_function(victim, cell, attack_of, setting.slots),
-            "judge": lambda: judge_function(victim, cell),
-        }
-        attack, judge = (self._once(evaluate.fingerprint(k, stage, programs), f) for k, f in make.items())
+        attack = self._once(
+            evaluate.fingerprint("attack", stage, programs),
+            lambda: attack_function(victim, cell, attack_of, setting.slots),
+        )
+        judged = {k: cell.get(k) for k in ("objective", "judge", "threat")} | {"targets": "targets" in cell}
+        judge = self._once(evaluate.fingerprint("judge", judged), lambda: judge_function(victim, cell))
         arguments = self.arguments | {"radius": jnp.float32(radius if radius is not None else 0.0)}
         path = evaluate.ledger_path(setting.workdir / "ledger", victim.name, name)
         ledger = evaluate.Ledger.open(

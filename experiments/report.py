@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from common import Score
 from evaluation import Evaluation, Setting
@@ -71,7 +70,7 @@ def draw_figures(job: Job) -> dict[str, Path]:
 
 def draw_panel(job: Job, path: Path) -> Path:
     """Clean images, and for each defense what its strongest attack made of them."""
-    show, data = job.config.robustness.show, job.setting.data
+    show, data = min(job.config.robustness.show, *map(len, job.rows.values())), job.setting.data
     clean = data.fetch(np.asarray(job.setting.ids[:show]))
     attacked, short = {}, {"none": "no defense", "adversarial_training": "adv. training"}
     for defense in job.evaluations:
@@ -80,9 +79,9 @@ def draw_panel(job: Job, path: Path) -> Path:
         after = [row["after"] for row in first]
         purified = kept.get("purified")
         attacked[f"{short.get(defense, defense)}: {attack}"] = evaluate.Attacked(
-            adversarial=kept["adversarial"],
+            adversarial=kept["adversarial"][:show],
             predictions=after if purified is None else None,
-            purified=None if purified is None else np.clip(purified, 0.0, 1.0),
+            purified=None if purified is None else np.clip(purified[:show], 0.0, 1.0),
             purified_predictions=None if purified is None else after,
         )
     return evaluate.attack_panel(clean["image"], attacked, clean["label"], path, data.label_names)
@@ -102,7 +101,7 @@ def draw_curve(job: Job, path: Path) -> Path:
         series,
         path,
         xlabel=f"radius ({norm})",
-        title=f"Accuracy under attack, n = {spec.curve.n}",
+        title=f"Accuracy under attack, n = {min(spec.curve.n, len(job.setting.ids))}",
     )
 
 
@@ -121,9 +120,7 @@ def same_images(rows: Rows) -> list[str]:
         on_common = {a: [row for row in r if row["id"] in common] for a, r in cells.items()}
         ranking = sorted(on_common, key=lambda a: _accuracy(on_common[a]))
         listed = ", ".join(f"{a} {100 * _accuracy(on_common[a]):.1f} %" for a in ranking)
-        worst = evaluate.summarise(
-            [min((r[i] for r in on_common.values()), key=robust) for i in range(len(common))]
-        )
+        worst = evaluate.worst_case(list(on_common.values()))
         notes.append(
             f"**{defense}**: the number that counts is the one under {ranking[0]}. On the same {len(common)} images: {listed}; "
             f"still right under every attack at once: {100 * worst['accuracy']:.1f} %."
@@ -142,4 +139,4 @@ def stage_seconds(workdir: Path, records: list[dict]) -> dict[str, float]:
 
 
 def _accuracy(rows: list[dict]) -> float:
-    return float(np.mean([robust(row) for row in jax.device_get(rows)]))
+    return float(np.mean([robust(row) for row in rows]))

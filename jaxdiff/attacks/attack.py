@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from jaxdiff.attacks.stepwise import Stepwise, in_turn
+from jaxdiff.attacks.stepwise import Stepwise, first_best, in_turn
 from jaxdiff.types import Ascent, Attack, Label, Logits, Objective, Scalar
 
 
 def untargeted(ascent: Ascent, objective: Objective) -> Attack:
     """(classifier, x, y, key) -> x_adv, away from the label y: maximises objective(classifier(x'), y)."""
-    return from_ascent(ascent, lambda logits, y: (objective(logits, y), lost(logits, y)))
+    return from_ascent(ascent, lambda logits, y: (objective(logits, y), victory(logits, y)))
 
 
 def targeted(ascent: Ascent, objective: Objective) -> Attack:
@@ -37,14 +37,21 @@ def lost(logits: Logits, y: Label) -> Bool[Array, ""]:
     return (jnp.argmax(logits) != y) | ~jnp.all(jnp.isfinite(logits))
 
 
+def victory(logits: Logits, y: Array) -> Bool[Array, ""]:
+    """`lost`; where y is no label (`kl` compares with logits) only the loss counts."""
+    return lost(logits, y) if jnp.ndim(y) == 0 else jnp.asarray(False)
+
+
 def restarts(attack: Attack, n: int, objective: Objective) -> Attack:
-    """The best of n runs of `attack` with different keys, by `objective` of the classifier's logits.
+    """The best of n runs of an untargeted `attack` with different keys: one that has won, then the largest `objective`.
 
     All candidates of an example are judged with the same key, so a randomised classifier does not favour one by luck. A
-    stepwise attack runs in turn, knows its own best point, and needs no further evaluation.
+    stepwise attack, targeted or not, runs in turn, knows its own best point, and needs neither objective nor evaluation.
     """
     if n < 1:
         raise ValueError(f"restarts needs n >= 1; got {n}.")
+    if n == 1:
+        return attack
     if isinstance(attack, Stepwise):
         another_key = lambda problem, _, k: (*problem[:-1], jax.random.fold_in(problem[-1], k))  # noqa: E731
         return in_turn(attack, n, another_key)
@@ -53,7 +60,11 @@ def restarts(attack: Attack, n: int, objective: Objective) -> Attack:
         run_key, judge_key = jax.random.split(key)
         keys = jax.vmap(lambda i: jax.random.fold_in(run_key, i))(jnp.arange(n))
         candidates = jax.vmap(lambda key: attack(classifier, x, y, key))(keys)
-        heights = jax.vmap(lambda candidate: objective(classifier(candidate, judge_key), y))(candidates)
-        return candidates[jnp.argmax(jnp.where(jnp.isnan(heights), -jnp.inf, heights))]
+
+        def judge(candidate):
+            logits = classifier(candidate, judge_key)
+            return victory(logits, y) & jnp.all(jnp.isfinite(candidate)), objective(logits, y)
+
+        return candidates[first_best(*jax.vmap(judge)(candidates))]
 
     return best_of

@@ -4,8 +4,8 @@
     rand       APGD-CE, APGD-DLR, gradients averaged over 20 draws: for classifiers that draw random numbers
     plus       APGD-CE, APGD-DLR and FAB with 5 restarts, Square, APGD-T, FAB-T
 
-For L1 (Croce and Hein 2021, arXiv 2103.01208) APGD starts at three times the radius, has 5 restarts and 5 targets; there is no
-Square for L1 here. Fewer classes give fewer targets; with two or three classes, where the DLR losses do not exist, the
+For L1 (Croce and Hein 2021, arXiv 2103.01208) APGD starts at three times the radius, APGD-CE has 5 restarts and APGD-T 5 targets;
+there is no Square for L1 here. Fewer classes give fewer targets; with two or three classes, where the DLR losses do not exist, the
 margin takes their place.
 """
 
@@ -61,10 +61,17 @@ def standard(norm: str, radius: ScalarLike, classes: int, steps: int = 100, quer
     return attacks if kind.square is None else attacks | _square(kind, radius, queries)
 
 
-def rand(norm: str, radius: ScalarLike, classes: int, steps: int = 100, draws: int = 20) -> Ensemble:
-    """Two attacks on randomised classifiers, whose loss and gradient are means over `draws` of their randomness."""
+def rand(
+    norm: str,
+    radius: ScalarLike,
+    classes: int,
+    steps: int = 100,
+    draws: int = 20,
+    batch_size: int | None = None,
+) -> Ensemble:
+    """Two attacks on randomised classifiers, whose loss and gradient are means over `draws`, `batch_size` of them at once."""
     kind = _norm(norm)
-    climb = averaged(kind.apgd(kind.threat(radius), steps), draws)
+    climb = averaged(kind.apgd(kind.threat(radius), steps), draws, batch_size)
     return {"apgd-ce": untargeted(climb, cross_entropy()), "apgd-dlr": untargeted(climb, _dlr(classes))}
 
 
@@ -85,8 +92,9 @@ def plus(norm: str, radius: ScalarLike, classes: int, steps: int = 100, queries:
 def in_order(attacks: Mapping[str, Stepwise], slots: int, stop: bool = True) -> Callable[..., Best]:
     """(classifier, x [B, ...], y [B], keys [B], todo [B] = all) -> `Best` [B]: each attack on what the ones before left.
 
-    Images that the classifier gets wrong as they are come back unchanged, with `won`. One pure function for one jit;
-    `slots` and `stop` as in `pooled`.
+    Images that the classifier gets wrong as they are come back unchanged, with `won`. One pure function for one jit; `slots` and
+    `stop` as in `pooled`. `won` is what one evaluation said: a random classifier loses images here by one unlucky draw; use
+    `stop=False`, and judge the images again (`jaxdiff.defenses.protocols`).
     """
 
     def run(
@@ -96,7 +104,8 @@ def in_order(attacks: Mapping[str, Stepwise], slots: int, stop: bool = True) -> 
         keys: PRNGKeys,
         todo: Bool[Array, " batch"] | None = None,
     ) -> Best:
-        wrong = jax.lax.map(lambda e: lost(classifier(e[0], e[2]), e[1]), (x, y, keys), batch_size=slots)
+        clean = jax.vmap(lambda key: jax.random.fold_in(key, len(attacks)))(keys)
+        wrong = jax.lax.map(lambda e: lost(classifier(e[0], e[2]), e[1]), (x, y, clean), batch_size=slots)
         todo = jnp.ones(len(x), bool) if todo is None else todo
         best = jax.vmap(start)(x)._replace(won=wrong & todo, queries=todo.astype(jnp.int32))
         for i, attack in enumerate(attacks.values()):
@@ -113,11 +122,13 @@ def in_order(attacks: Mapping[str, Stepwise], slots: int, stop: bool = True) -> 
 
 
 def _targeted(kind: Norm, radius: ScalarLike, classes: int, steps: int) -> Ensemble:
+    if classes < 2:
+        raise ValueError(f"AutoAttack needs a model of at least two classes; got classes = {classes}.")
     threat, n = kind.threat(radius), min(kind.targets, classes - 1)
     objective = targeted_dlr() if classes >= 4 else targeted_margin()
     return {
         "apgd-t": multi_targeted(kind.apgd(threat, steps), objective, n),
-        "fab-t": fab_targeted(threat, n, steps),
+        "fab-t": fab_targeted(threat, min(9, classes - 1), steps),
     }
 
 

@@ -8,7 +8,6 @@ between the largest that has not and the smallest that has. Every example has it
 (arXiv:1608.04644), sections V and VI.A; targeted attacks swap the sides of (2).
 """
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +17,7 @@ from jaxtyping import Array, Bool, ScalarLike
 
 from jaxdiff.attacks.attack import lost
 from jaxdiff.attacks.objectives import margin
-from jaxdiff.attacks.stepwise import Best, Stepwise, improve, start
+from jaxdiff.attacks.stepwise import Best, Stepwise, choose, improve, start
 from jaxdiff.attacks.threat import l2
 from jaxdiff.types import Image, Scalar
 
@@ -45,8 +44,8 @@ def carlini_wagner(
 ) -> Stepwise:
     """Equation (1) for `search_steps` values of c, with `steps` of Adam each: an attack of search_steps x steps evaluations.
 
-    `targeted` takes y for the class to reach. The result is x itself where nothing was found. Every c gets all its steps:
-    among examples that share a batch, stopping early (`abort_early` elsewhere) would save nothing.
+    `targeted` takes y for the class to reach. The result is x itself where nothing was found. Every c gets all its steps,
+    by whose number the search goes on: there is no early abort. In a pool it needs `stop=False`.
     """
     if search_steps < 1 or steps < 1:
         raise ValueError(f"carlini_wagner needs search_steps and steps >= 1; got {search_steps} and {steps}.")
@@ -64,7 +63,7 @@ def carlini_wagner(
         restarted = state._replace(
             w=_unsquash(x), moments=adam.init(x), found=jnp.asarray(False), **_search(state)
         )
-        state = jax.tree.map(partial(jnp.where, begins & (i > 0)), restarted, state)
+        state = choose(begins & (i > 0), restarted, state)
 
         def objective(w):
             image = _squash(w)

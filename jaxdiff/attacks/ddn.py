@@ -33,7 +33,7 @@ def ddn(
     """The L2 attack of equations (1) to (3) with `steps` evaluations, from the norm eps = `init`.
 
     Images have `levels` equidistant values as in the paper; None leaves them as they are. `targeted` takes y for the class
-    to reach. The result is x itself where none was found.
+    to reach. The result is x itself where none was found. In a pool it needs `stop=False`.
     """
     if steps < 1 or (levels is not None and levels < 2):
         raise ValueError(

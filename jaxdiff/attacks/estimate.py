@@ -83,8 +83,8 @@ def nes(
     def init(problem):
         _, x, key = problem
         start_key, _ = jax.random.split(key)
-        delta = threat.init(start_key, x) if random_start else jnp.zeros_like(x)
-        delta = threat.project(delta, x)
+        delta = threat.init(start_key, x)
+        delta = threat.project(delta if random_start else jnp.zeros_like(delta), x)
         return delta, direction.init(delta), start(x)
 
     def step(problem, state, i):

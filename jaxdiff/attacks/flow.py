@@ -64,24 +64,24 @@ def bilinear(
     return mix(upper, lower, down)
 
 
-def flow_field(bound: ScalarLike) -> Threat:
-    """|f| <= bound for both components of every pixel's flow, and no pixel looks beyond the edge of the image.
+def flow_field(radius: ScalarLike) -> Threat:
+    """|f| <= radius for both components of every pixel's flow, and no pixel looks beyond the edge of the image.
 
     The perturbation is the flow "h w 2", in units of half the image (Laidlaw et al. 2021: 0.05, 0.8 pixels at 32 x 32).
     """
-    if not isinstance(bound, jax.core.Tracer) and not bound >= 0.0:
-        raise ValueError(f"The bound of a flow is a number >= 0 in units of half the image; got {bound}.")
+    if not isinstance(radius, jax.core.Tracer) and not radius >= 0.0:
+        raise ValueError(f"The bound of a flow is a number >= 0 in units of half the image; got {radius}.")
 
     def init(key: PRNGKey, x: Float[Array, "h w c"]) -> Flow:
-        return bound * jax.random.uniform(key, (*x.shape[:2], 2), x.dtype, -1.0, 1.0)
+        return radius * jax.random.uniform(key, (*x.shape[:2], 2), x.dtype, -1.0, 1.0)
 
     def project(flow: Flow, x: Float[Array, "h w c"]) -> Flow:
         rows, columns = _pixels(x)
         centre = jnp.stack([(2 * columns + 1) / x.shape[1] - 1, (2 * rows + 1) / x.shape[0] - 1], axis=-1)
-        return jnp.clip(jnp.clip(flow, -1.0 - centre, 1.0 - centre), -bound, bound)
+        return jnp.clip(jnp.clip(flow, -1.0 - centre, 1.0 - centre), -radius, radius)
 
     steepest = optax.stateless(lambda g, _: jnp.sign(g))
-    return Threat(init, warp, project, steepest, lambda flow: jnp.max(jnp.abs(flow)), bound)
+    return Threat(init, warp, project, steepest, lambda flow: jnp.max(jnp.abs(flow)), radius)
 
 
 def flow_smoothness(flow: Flow) -> Scalar:

@@ -82,8 +82,10 @@ def _project(v: Perturbation, x: Image, radius: ScalarLike) -> Perturbation:
     slope = jnp.sum((size > low) & (size - room < high))
     root = low + (jnp.sum(shrunk(low)) - radius) / jnp.maximum(slope, 1).astype(v.dtype)
     moved = shrunk(jnp.where(jnp.sum(shrunk(0.0)) > radius, root, 0.0))
-    # What rounding left outside the ball; a radius of 0 gives 0, not 0/0. Full pixels stay exactly at the border.
-    inside = moved * (radius / jnp.maximum(jnp.sum(moved), jnp.maximum(radius, 1e-12)))
+    # What rounding left outside the ball goes back. Full pixels stay exactly at the border.
+    total = jnp.sum(moved)
+    outside = total > radius
+    inside = moved * jnp.where(outside, radius / jnp.where(outside, total, 1.0), 1.0)
     return jnp.sign(v) * jnp.where(moved == room, room, inside)
 
 

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from jaxdiff.attacks import attack
 from jaxdiff.attacks.objectives import cross_entropy
-from jaxdiff.attacks.stepwise import Stepwise, choose, improve, measured, start
+from jaxdiff.attacks.stepwise import Stepwise, choose, first_best, improve, measured, start
 
 __all__ = ["pixel_evolution", "pixels"]
 
@@ -64,9 +64,7 @@ def pixel_evolution(
         children = jnp.where(i == 0, members, _children(move_key, members, differential_weight, x))
         values, won = jax.vmap(lambda child: measured(loss)(paint(x, child), loss_key))(children)
         values = jnp.where(jnp.isnan(values), -jnp.inf, values).astype(x.dtype)
-        first = jnp.argmax(
-            jnp.where(won == jnp.any(won), jnp.maximum(values, jnp.finfo(x.dtype).min), -jnp.inf)
-        )
+        first = first_best(won, values)
         found = improve(best, paint(x, children[first]), won[first], values[first], population)
         best = choose(best.won, best, found)
         better = values > heights

@@ -1,7 +1,7 @@
 """Many examples through one stepwise attack, in a batch of slots that refill themselves.
 
 A slot runs the steps of one example; when its attack has won or its steps are spent, the result is stored and the slot takes
-the next example. So the whole batch is always at work, shapes never change, the whole is one jitted loop, and an example's
+the next example. So nearly all of the batch is always at work, shapes never change, the whole is one jitted loop, and an example's
 result does not depend on its company: with its own key it takes the same steps as alone.
 """
 
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from jaxdiff.attacks.stepwise import Best, Stepwise, start
+from jaxdiff.attacks.stepwise import Best, Stepwise, check_stepwise, start
 from jaxdiff.types import Classifier, Images, Labels, PRNGKeys
 
 BatchedAttack = Callable[..., Best]
@@ -21,8 +21,10 @@ def pooled(attack: Stepwise, slots: int, stop: bool = True) -> BatchedAttack:
     """(classifier, x [B, ...], y [B], keys [B], todo [B] = all) -> `Best` with a leading [B].
 
     `slots` examples are attacked at a time. `stop` ends an attack at its first victory: right for deterministic classifiers,
-    while one lucky draw of a random one proves nothing. Examples that are not `todo` are skipped and come back as they are.
+    while one lucky draw of a random one proves nothing; and wrong for attacks that look for the least perturbation
+    (`carlini_wagner`, `ddn`, any with an infinite radius), whose first victory is not their best. Examples that are not `todo` are skipped and come back as they are.
     """
+    check_stepwise("pooled", attack)
     if slots < 1:
         raise ValueError(f"pooled needs slots >= 1; got {slots}.")
 
@@ -33,6 +35,8 @@ def pooled(attack: Stepwise, slots: int, stop: bool = True) -> BatchedAttack:
         keys: PRNGKeys,
         todo: Bool[Array, " batch"] | None = None,
     ) -> Best:
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            raise ValueError(f"Images are floats in [0, 1]; got {x.dtype}. Divide by 255.")
         n, width = len(x), min(slots, len(x))
         todo = jnp.ones(n, bool) if todo is None else todo
         order, count = jnp.argsort(~todo, stable=True), jnp.sum(todo)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, ScalarLike
 
+from jaxdiff.attacks.flow import bilinear
 from jaxdiff.attacks.stepwise import Stepwise, improve, measured, start
 from jaxdiff.types import Image, PRNGKey
 
@@ -34,9 +35,7 @@ def rotate_translate(x: Image, degrees: ScalarLike, dx: ScalarLike, dy: ScalarLi
     angle = jnp.deg2rad(jnp.asarray(degrees, x.dtype))
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     source = [cos * rows + sin * columns + (h - 1) / 2, cos * columns - sin * rows + (w - 1) / 2]
-    sample = lambda channel: jax.scipy.ndimage.map_coordinates(channel, source, order=1)  # noqa: E731
-    # The four weights add up to 1 only up to rounding.
-    return jnp.clip(jax.vmap(sample, -1, -1)(x), 0.0, 1.0)
+    return bilinear(x, *source)
 
 
 def rotation_translation(

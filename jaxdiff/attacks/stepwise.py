@@ -1,4 +1,4 @@
-"""Attacks in steps: one step is one evaluation of the classifier, so that attacks on many examples can share a batch.
+"""Attacks in steps: a step is a fixed piece of work, an evaluation or a block of them, so that many examples can share a batch.
 
     state_0 = init(problem),    state_{i+1} = step(problem, state_i, i),    best(state) -> Best                (1)
 
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxdiff.types import Image, Loss, PRNGKey, Scalar
 
@@ -34,7 +34,7 @@ class Best(NamedTuple):
 class Stepwise(NamedTuple):
     """Equation (1): an ascent or an attack that can be stopped and resumed after every step.
 
-    `init` evaluates nothing that `step` does not evaluate too, and `step` costs about the same each time.
+    `init` costs at most one evaluation, of the clean image, and every step costs about the same.
     """
 
     steps: int
@@ -77,6 +77,12 @@ def improve(
     return Best(*choose(wins, (x, won, loss), tuple(best[:3])), best.queries + queries)
 
 
+def first_best(won: Bool[Array, " n"], loss: Float[Array, " n"]) -> Int[Array, ""]:
+    """The place of the best of several points."""
+    loss = jnp.where(jnp.isnan(loss), -jnp.inf, loss)
+    return jnp.argmax(jnp.where(won == jnp.any(won), jnp.maximum(loss, jnp.finfo(loss.dtype).min), -jnp.inf))
+
+
 def measured(loss: Loss) -> Callable[[Image, PRNGKey], tuple[Scalar, Bool[Array, ""]]]:
     """The loss with whether the attack has won: a loss that does not say so never has."""
 
@@ -103,6 +109,7 @@ def in_turn(
 
     Restarts vary the key, multi-targeted attacks the target.
     """
+    check_stepwise("in_turn", run)
     if n < 1:
         raise ValueError(f"in_turn needs n >= 1 runs; got {n}.")
 
@@ -130,6 +137,15 @@ def in_turn(
 def _merge(a: Best, b: Best) -> Best:
     merged = improve(a, b.x, b.won, b.loss, 0)
     return merged._replace(queries=a.queries + b.queries)
+
+
+def check_stepwise(who: str, attack: Any) -> None:
+    """ValueError for a plain function."""
+    if not isinstance(attack, Stepwise):
+        raise ValueError(
+            f"{who} needs an attack in steps, such as apgd or fab; this one (pgd, fgsm, ...) is a plain function: "
+            "batch it with jax.vmap or jax.lax.map."
+        )
 
 
 def choose(condition: Bool[Array, ""], a: State, b: State) -> State:

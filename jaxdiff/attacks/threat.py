@@ -64,8 +64,9 @@ def l2(radius: ScalarLike) -> Threat:
         return radius * direction * jax.random.uniform(length_key, (), x.dtype) ** (1.0 / x.size)
 
     def project(delta, x):
-        # A radius of 0 gives 0, not 0/0.
-        return into_box(delta * (radius / jnp.maximum(length(delta), jnp.maximum(radius, 1e-12))), x)
+        norm = length(delta)
+        outside = norm > radius
+        return into_box(delta * jnp.where(outside, radius / jnp.where(outside, norm, 1.0), 1.0), x)
 
     return Threat(init, _add, project, optax.stateless(lambda g, _: _unit(g)), length, radius, plane_l2)
 

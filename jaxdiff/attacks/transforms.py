@@ -34,7 +34,10 @@ def eot(function: RandomFunction, n: int, batch_size: int | None = None) -> Rand
     def mean(x, key):
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(n))
         draw = lambda key: function(x, key)  # noqa: E731
-        draws = jax.vmap(draw)(keys) if batch_size is None else jax.lax.map(draw, keys, batch_size=batch_size)
+        if batch_size is None:
+            draws = jax.vmap(draw)(keys)
+        else:  # the backward pass would store what it needs of all n draws: it computes that again
+            draws = jax.lax.map(jax.checkpoint(draw), keys, batch_size=batch_size)
         return jax.tree.map(_mean, draws)
 
     return mean

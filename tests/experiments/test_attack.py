@@ -100,7 +100,7 @@ def test_survivors_alone_go_on(first):
     assert standing == {row["id"] for row in rows if robust(row)}
     assert {row["stage"] for row in rows if robust(row)} == {"square"}
     wrong = [row for row in rows if not row["correct_before"]]
-    assert all(row["queries"] == 0 and row["linf"] == 0 for row in wrong)
+    assert wrong and all(row["queries"] == 0 and row["linf"] == 0 for row in wrong)
 
 
 def test_rows_do_not_depend_on_batches_or_slots(digits, victim, first, tmp_path):
@@ -130,7 +130,6 @@ def test_minimum_norm_attacks_count_within_the_radius_alone(digits, victim, tmp_
     cell = {
         "threat": {"name": "l2", "radius": 0.3},
         "attack": {"name": "ddn", "steps": 30, "levels": None},
-        "stop": False,
     }
     rows, _ = evaluation.Evaluation(victim, setting(digits, tmp_path)).run("ddn", cell)
     right = [row for row in rows if row["correct_before"]]
@@ -177,8 +176,11 @@ def test_worst_images_are_right_before_and_everywhere():
     [
         ({"ascents": {}}, "did you mean 'ascent'"),
         ({"ascent": {"name": "pgd"}}, "needs an objective"),
-        ({"ascent": {}, "attack": {}, "objective": CE}, "one of ascent, attack and autoattack"),
+        ({"ascent": {}, "attack": {}, "objective": CE}, "one of ascent, attack, autoattack"),
         ({"autoattack": {"name": "standard"}}, "needs a threat"),
+        ({"autoattack": {"name": "standard"}, "threat": LINF, "draws": 20}, "does not read 'draws'"),
+        ({"attack": {"name": "ddn"}, "targets": 3}, "does not read 'targets'"),
+        ({"ascent": {"name": "pgd", "lr": 0.1}, "objective": CE}, "an ascent, which needs a threat"),
     ],
 )
 def test_bad_cells(cell, words):
@@ -193,13 +195,58 @@ def test_every_cell_of_the_configs_builds(monkeypatch):
     import attack_digits
 
     for module in (attack_cifar10, attack_digits):
-        for variant in ("default", "smoke"):
+        for variant in ("default", "smoke", "autoattack"):
+            if variant == "autoattack" and module is attack_digits:
+                continue
             config = module.get_config(variant)
             common.check_fields(config)
             for name, cell in attack.checked_cells(config).items():
                 radius = cell.get("threat", {}).get("radius")
                 for make in cells.stages_of(cell, 10).values():
                     assert callable(make(radius)), name
+
+
+def test_dealt_batches_come_back_in_order():
+    """Four devices get the examples in turn, and the caller gets them back as they were."""
+    seen = []
+
+    def f(_, batch):
+        seen.extend(batch["id"].tolist())
+        return {"id": batch["id"]}
+
+    out = evaluation.dealt(f, 4)(None, {"id": np.arange(8)})
+    assert seen == [0, 4, 1, 5, 2, 6, 3, 7] and out["id"].tolist() == list(range(8))
+
+
+def test_step_lengths_scale_with_the_radius(key):
+    """A step of the nominal length at a hundredth of the radius would leave the ball: only the scaled one stays inside."""
+    cell = {
+        "threat": LINF, "ascent": {"name": "pgd", "lr": 0.01, "steps": 1, "random_start": False}, "objective": CE
+    }  # fmt: skip
+    x = jnp.full((3, 3, 1), 0.5)
+    classifier = lambda x, key: jnp.stack([jnp.sum(x), -jnp.sum(x)])  # noqa: E731
+    for radius in (0.06, 0.0006):
+        x_adv = cells.build_attack(cell, radius)(classifier, x, jnp.asarray(0), key)
+        np.testing.assert_allclose(jnp.abs(x_adv - x), radius / 6, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"panel": ("pdg",)}, r"panel names 'pdg'"),
+        ({"flow": ("apgd-ce",)}, "draws stadv"),
+        ({"curve": {"cells": ("one-pixel",), "radii": (0.1,), "n": 1}}, "no radius"),
+    ],
+)
+def test_figures_that_can_not_be_drawn(change, words, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "configs"))
+    import attack_digits
+
+    config = attack_digits.get_config("smoke").unlock()
+    for name, value in change.items():
+        config.attack[name] = value
+    with pytest.raises(ValueError, match=words):
+        attack.checked_cells(config)
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from benchmark_memory import Memory
 from benchmark_speed import Peers
 
 ROOT = Path(__file__).parents[2]
-ROWS = 6
+ROWS = 11
 NOBODY = Peers(None, missing="none in this test")
 
 
