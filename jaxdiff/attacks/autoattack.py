@@ -4,9 +4,9 @@
     rand       APGD-CE, APGD-DLR, gradients averaged over 20 draws: for classifiers that draw random numbers
     plus       APGD-CE, APGD-DLR and FAB with 5 restarts, Square, APGD-T, FAB-T
 
-For L1 (Croce and Hein 2021, arXiv 2103.01208) APGD starts at three times the radius, APGD-CE has 5 restarts and APGD-T 5 targets;
-there is no Square for L1 here. Fewer classes give fewer targets; with two or three classes, where the DLR losses do not exist, the
-margin takes their place.
+For L1 (Croce and Hein 2021, arXiv 2103.01208) APGD starts at three times the radius, APGD-CE has 5 restarts and APGD-T 5
+targets; there is no Square for L1 here. Fewer classes give fewer targets; with two or three classes, where the DLR losses do
+not exist, the margin takes their place.
 """
 
 from collections.abc import Callable, Mapping
@@ -92,9 +92,9 @@ def plus(norm: str, radius: ScalarLike, classes: int, steps: int = 100, queries:
 def in_order(attacks: Mapping[str, Stepwise], slots: int, stop: bool = True) -> Callable[..., Best]:
     """(classifier, x [B, ...], y [B], keys [B], todo [B] = all) -> `Best` [B]: each attack on what the ones before left.
 
-    Images that the classifier gets wrong as they are come back unchanged, with `won`. One pure function for one jit; `slots` and
-    `stop` as in `pooled`. `won` is what one evaluation said: a random classifier loses images here by one unlucky draw; use
-    `stop=False`, and judge the images again (`jaxdiff.defenses.protocols`).
+    Images that the classifier gets wrong as they are come back unchanged, with `won`. One pure function for one jit; `slots`
+    and `stop` as in `pooled`. `won` is what one evaluation said: a random classifier loses images here by one unlucky
+    draw; use `stop=False`, and judge the images again (`jaxdiff.defenses.protocols`).
     """
 
     def run(

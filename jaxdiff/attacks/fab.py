@@ -37,9 +37,9 @@ def fab(
 ) -> Stepwise:
     """FAB in the threat's norm: (1) to (3) with the nearest of the boundaries to all other classes.
 
-    A step costs two evaluations and a gradient for each class, at once: beyond a hundred classes use `fab_targeted`. The result is x itself if the label is not lost within the
-    radius; `jnp.inf` as radius gives the least perturbation that was found. Restarts begin half the radius from x, in a
-    random direction: they need a finite one.
+    A step costs two evaluations and a gradient for each class, at once: beyond a hundred classes use `fab_targeted`. The
+    result is x itself if the label is not lost within the radius; `jnp.inf` as radius gives the least perturbation that
+    was found. Restarts begin half the radius from x, in a random direction: they need a finite one.
     """
 
     def rivals(problem):

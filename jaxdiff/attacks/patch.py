@@ -205,7 +205,8 @@ def non_printability(patch: Patch, colours: Float[Array, "n pc"] | None = None) 
     colours = printable_colours() if colours is None else colours
     if colours.shape[-1] != patch.shape[-1]:
         raise ValueError(
-            f"Colours have the channels of the patch; got {colours.shape[-1]} and {patch.shape[-1]}. Give `colours` of your own."
+            f"Colours have the channels of the patch; got {colours.shape[-1]} and {patch.shape[-1]}. "
+            "Give `colours` of your own."
         )
     squares = jnp.sum(jnp.square(patch[:, :, None] - colours[None, None]), axis=-1)
     return jnp.sum(_root(jnp.min(squares, axis=-1)))

@@ -1,8 +1,8 @@
 """Many examples through one stepwise attack, in a batch of slots that refill themselves.
 
 A slot runs the steps of one example; when its attack has won or its steps are spent, the result is stored and the slot takes
-the next example. So nearly all of the batch is always at work, shapes never change, the whole is one jitted loop, and an example's
-result does not depend on its company: with its own key it takes the same steps as alone.
+the next example. So nearly all of the batch is always at work, shapes never change, the whole is one jitted loop, and an
+example's result does not depend on its company: with its own key it takes the same steps as alone.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,8 @@ def pooled(attack: Stepwise, slots: int, stop: bool = True) -> BatchedAttack:
 
     `slots` examples are attacked at a time. `stop` ends an attack at its first victory: right for deterministic classifiers,
     while one lucky draw of a random one proves nothing; and wrong for attacks that look for the least perturbation
-    (`carlini_wagner`, `ddn`, any with an infinite radius), whose first victory is not their best. Examples that are not `todo` are skipped and come back as they are.
+    (`carlini_wagner`, `ddn`, any with an infinite radius), whose first victory is not their best. Examples that are not
+    `todo` are skipped and come back as they are.
     """
     check_stepwise("pooled", attack)
     if slots < 1:

@@ -34,10 +34,9 @@ def eot(function: RandomFunction, n: int, batch_size: int | None = None) -> Rand
     def mean(x, key):
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(n))
         draw = lambda key: function(x, key)  # noqa: E731
-        if batch_size is None:
-            draws = jax.vmap(draw)(keys)
-        else:  # the backward pass would store what it needs of all n draws: it computes that again
-            draws = jax.lax.map(jax.checkpoint(draw), keys, batch_size=batch_size)
+        # Not all at once: the backward pass computes again what it would have to store of all n draws.
+        in_parts = lambda keys: jax.lax.map(jax.checkpoint(draw), keys, batch_size=batch_size)  # noqa: E731
+        draws = jax.vmap(draw)(keys) if batch_size is None else in_parts(keys)
         return jax.tree.map(_mean, draws)
 
     return mean

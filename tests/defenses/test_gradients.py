@@ -104,6 +104,7 @@ def test_exact_agrees_with_finite_differences_and_nothing_else_does(key):
     assert "CANNOT be trusted" in report_text(lying)
 
 
+@pytest.mark.slow
 def test_report_shows_the_error_of_the_adjoint(key):
     """It can be seen when steps are few, and falls with them; on Gaussian data only the length is wrong."""
     few, many = (

@@ -25,11 +25,13 @@ def planned():
     return benchmark_memory.by_remat(benchmark_memory.measure(benchmark_memory.SMOKE))
 
 
+@pytest.mark.slow
 def test_memory_without_remat_holds_the_network_of_every_step(planned):
     """Many image states a step: the activations; the other laws would be empty if there were none."""
     assert benchmark_memory.growth(planned["none"]).states > 50
 
 
+@pytest.mark.slow
 def test_memory_of_step_grows_by_one_image_a_step(planned):
     """One image state and the 4 bytes of the step's index, at any number of steps; never more."""
     for low, high in zip(planned["step"], planned["step"][1:], strict=False):
@@ -37,6 +39,7 @@ def test_memory_of_step_grows_by_one_image_a_step(planned):
         assert low.state <= a_step <= low.state + 8
 
 
+@pytest.mark.slow
 def test_memory_of_sqrt_grows_as_twice_the_square_root(planned):
     """sqrt(T) blocks and the sqrt(T) steps of one: 2 sqrt(T) image states, 2 (8 - 2) more at 64 than at 4."""
     first, *_, last = planned["sqrt"]
@@ -45,6 +48,7 @@ def test_memory_of_sqrt_grows_as_twice_the_square_root(planned):
     assert abs(benchmark_memory.growth(planned["sqrt"]).exponent - 0.5) < 0.05
 
 
+@pytest.mark.slow
 def test_verdicts_hold(planned):
     verdicts = benchmark_memory.verdicts([row for rows in planned.values() for row in rows])
     assert len(verdicts) == 2 and all(v.startswith("holds") for v in verdicts)

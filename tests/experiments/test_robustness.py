@@ -14,6 +14,7 @@ import pytest
 from matplotlib import image
 
 ROOT = Path(common.__file__).parents[1]
+pytestmark = pytest.mark.slow
 CELLS = {
     "none": ["standard", "fgsm", "pgd"],
     "adversarial_training": ["standard", "fgsm", "pgd"],
@@ -121,7 +122,6 @@ def test_a_finished_run_is_not_run_again(finished, environment):
     assert numbers(workdir) == numbers_before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["training", "attacking"])
 def test_killed_and_started_again_gives_the_same_numbers(finished, environment, tmp_path, moment):
     """kill -9 in the middle of training, or between attacked batches, changes nothing."""
@@ -198,7 +198,6 @@ def test_another_architecture_is_refused(finished, environment, tmp_path):
     assert "belongs to another config" in done.stderr and "config.score.model.channels" in done.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cifar10", "fashion_mnist"])
 def test_other_data_sets_run_too(name, tfds_dir, tmp_path, environment):
     done = run(command(tmp_path / "run", config=f"{name}.py:smoke"), environment)

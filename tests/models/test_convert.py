@@ -22,11 +22,12 @@ def cifar10_test(data_dir: str):
     return np.stack([r["image"] for r in records]), np.array([r["label"] for r in records])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "depth", "correct"),
     [
         ("resnet20-12fca82f.npz", 20, 9173),
-        pytest.param("resnet56-4bfd9763.npz", 56, 9339, marks=pytest.mark.slow),
+        ("resnet56-4bfd9763.npz", 56, 9339),
     ],
 )
 def test_accuracy_of_trained_resnets(file, depth, correct, tfds_dir, weights_dir):

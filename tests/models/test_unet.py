@@ -76,6 +76,7 @@ def test_dropout_only_in_training(batch, variables):
     np.testing.assert_allclose(none, apply(SMALL, variables, *batch), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_close_and_keeps_float32_parameters(batch, variables):
     spec = {
         "channels": 16,

@@ -9,6 +9,7 @@ from pathlib import Path
 import attack
 import attack_figures
 import cells
+import classifiers
 import common
 import evaluation
 import jax
@@ -249,15 +250,19 @@ def test_figures_that_can_not_be_drawn(change, words, monkeypatch):
         attack.checked_cells(config)
 
 
+def run_smoke(config, workdir, **variables):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | variables
+    arguments = [
+        sys.executable, str(ROOT / "experiments" / "attack.py"),
+        f"--config={ROOT / 'configs' / config}:smoke", f"--workdir={workdir}",
+    ]  # fmt: skip
+    return subprocess.run(arguments, env=environment, capture_output=True, text=True)
+
+
 @pytest.mark.slow
 def test_the_command_and_what_it_leaves(tmp_path):
     """Table, figures, ledgers and report of the smoke variant; a second run attacks nothing."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    arguments = [
-        sys.executable, str(ROOT / "experiments" / "attack.py"),
-        f"--config={ROOT / 'configs' / 'attack_digits.py'}:smoke", f"--workdir={tmp_path}",
-    ]  # fmt: skip
-    done = subprocess.run(arguments, env=environment, capture_output=True, text=True)
+    done = run_smoke("attack_digits.py", tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     records = evaluate.read_results(tmp_path / "results.json")
     assert len(records) == 18 and records[-1]["attack"] == attack.ALL
@@ -267,5 +272,33 @@ def test_the_command_and_what_it_leaves(tmp_path):
         pixels = image.imread(tmp_path / "figures" / figure)[..., :3]
         assert np.std(pixels) > 0.05 and figure in report
     times = {p: p.stat().st_mtime_ns for p in (tmp_path / "ledger").iterdir()}
-    assert subprocess.run(arguments, env=environment, capture_output=True).returncode == 0
+    assert run_smoke("attack_digits.py", tmp_path).returncode == 0
     assert times == {p: p.stat().st_mtime_ns for p in (tmp_path / "ledger").iterdir()}
+
+
+@pytest.mark.slow
+def test_cifar10_runs_too(tfds_dir, tmp_path):
+    done = run_smoke("attack_cifar10.py", tmp_path, TFDS_DATA_DIR=tfds_dir)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "report: " in done.stdout
+
+
+@pytest.mark.slow
+def test_a_converted_classifier_is_as_good_as_it_was(tfds_dir, weights_dir, monkeypatch):
+    """Weights by an environment variable; another model or an unset variable is an error in words."""
+    spec = {
+        "model": {"name": "ResNetCIFAR", "depth": 20},
+        "weights": "$SOME_FOLDER/resnet20-12fca82f.npz",
+        "converter": "resnet_cifar_from_torch",
+    }
+    with pytest.raises(ValueError, match="SOME_FOLDER, which is not set"):
+        classifiers.converted(**spec, image_shape=(32, 32, 3))
+    monkeypatch.setenv("SOME_FOLDER", str(weights_dir))
+    model, variables = classifiers.converted(**spec, image_shape=(32, 32, 3))
+    batch = dataset.tfds("cifar10", "test", tfds_dir).fetch(np.arange(200))
+    right = jax.jit(model.apply)(variables, batch["image"]).argmax(-1) == batch["label"]
+    assert 0.87 < right.mean() < 0.96  # 91.7 % of all
+    with pytest.raises(ValueError, match="do not belong to the model"):
+        classifiers.converted(
+            **spec | {"model": {"name": "ResNetCIFAR", "depth": 56}}, image_shape=(32, 32, 3)
+        )
