@@ -70,6 +70,8 @@ def compare(
             elapsed = timed(lambda: [jax.block_until_ready(sides[name]()) for _ in range(calls[name])])[1]
             seconds[name].append(elapsed / calls[name] / per)
     compiling = max(0.0, first - per * statistics.median(seconds["ours"]))
+    medians = ", ".join(f"{name} {statistics.median(s):.4g} s" for name, s in seconds.items() if s)
+    print(f"  {medians}, compilation {compiling:.1f} s", file=sys.stderr, flush=True)
     return Row(what, shape, seconds["ours"], seconds["peer"], compiling, other_programs(used, cpu_seconds()))
 
 
