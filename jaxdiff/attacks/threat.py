@@ -72,6 +72,7 @@ def l2(radius: ScalarLike) -> Threat:
 
 
 def check_radius(radius: ScalarLike) -> None:
+    """ValueError unless the radius is a number >= 0."""
     # A traced radius lets one compiled attack serve a whole curve; it is the caller's to check.
     if not isinstance(radius, jax.core.Tracer) and not radius >= 0.0:
         raise ValueError(f"The radius of a threat is a number >= 0 in units of [0, 1] images; got {radius}.")
@@ -82,6 +83,7 @@ def _add(x: Image, delta: Perturbation) -> Image:
 
 
 def into_box(delta: Perturbation, x: Image) -> Perturbation:
+    """The perturbation, shortened where the image would leave [0, 1]."""
     # x + (1 - x) rounds to 1 and x - x is 0, so x + delta needs no clip of its own (whose gradient is 0 at the border).
     return jnp.clip(delta, -x, 1.0 - x)
 
