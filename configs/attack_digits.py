@@ -64,7 +64,7 @@ def get_config(variant: str = "default") -> ConfigDict:
     config.attack = {
         "n": 360,
         "batch_size": 128,
-        "slots": 32,
+        "slots": 16,
         "show": 6,
         "panel": ("apgd-ce", "cw", "one-pixel", "stadv"),
         "flow": ("stadv",),
