@@ -26,7 +26,7 @@ class Sizes(NamedTuple):
 
     depth: int = 20
     images: int = 200
-    slots: int = 8  # a device; small batches cost no more an image on CPU, and leave fewer slots empty in the end
+    slots: int = 8  # a device: small batches cost no more an image on CPU, and leave fewer empty
     radius: float = 1 / 255
     steps: int = 100
     square: int = 1000
