@@ -68,7 +68,7 @@ def build_attack(cell: Cell, radius: Any) -> Attack:
     if cell.get("eot", 1) > 1:
         attack = against_mean_logits(attack, cell["eot"])
     n = cell.get("restarts", 1)
-    return restarts(attack, n, _judge(cell)) if n > 1 else attack
+    return restarts(attack, n, judged_by(cell)) if n > 1 else attack
 
 
 def _context(cell: Cell, radius: Any) -> dict[str, Any]:
@@ -96,8 +96,8 @@ def _climb(cell: Cell, radius: Any, context: dict[str, Any]) -> Attack:
     return multi_targeted(climb, objective, targets)
 
 
-def _judge(cell: Cell) -> Objective:
-    """What compares the results of plain attacks: the objective, if it is one of the label alone."""
+def judged_by(cell: Cell) -> Objective:
+    """What results are compared by: the objective, if it is one of the label alone; else the margin."""
     return build(
         jaxdiff.attacks,
         {"name": "margin"} if "targets" in cell else cell.get("objective", {"name": "margin"}),

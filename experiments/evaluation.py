@@ -11,16 +11,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from cells import Cell, norm_of, stages_of, without_radius
+from cells import Cell, judged_by, norm_of, stages_of, without_radius
 from common import example_keys, purpose
 
-import jaxdiff.attacks
 from jaxdiff import evaluate
-from jaxdiff.attacks import (
-    Stepwise,
-    lost,
-    pooled,
-)
+from jaxdiff.attacks import Stepwise, lost, pooled
 from jaxdiff.build import build
 from jaxdiff.data.dataset import Dataset
 from jaxdiff.defenses import attackers_view, protocols
@@ -102,10 +97,8 @@ def judge_function(victim: Victim, cell: Cell) -> Callable:
     attack, and unknown to all of them. A cell with `judge` (a protocol of `jaxdiff.defenses.protocols`) is judged by several
     draws: its row is right after the attack if the verdict is 1, and holds the verdict and an independent `final` draw too.
     """
-    loss = build(jaxdiff.attacks, cell.get("objective", {"name": "margin"}))
-    norm = norm_of(cell)
+    loss, norm = judged_by(cell), norm_of(cell)
     protocol = build(protocols, cell["judge"]) if "judge" in cell else None
-    loss = jaxdiff.attacks.margin() if "targets" in cell else loss
 
     def one(arguments, image, x_adv, label, example):
         weights, pictures = arguments["weights"], {}
