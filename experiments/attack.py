@@ -18,6 +18,7 @@ from cells import check_cell
 from common import load_data, need, purpose, run
 from evaluation import Evaluation, Setting, Victim
 from ml_collections import ConfigDict
+from report import on_common_images
 
 from jaxdiff import evaluate
 from jaxdiff.build import build
@@ -75,8 +76,7 @@ def evaluations(config: ConfigDict, workdir: Path, data: Dataset) -> dict[str, E
 
 def worst_over(cells: Mapping[str, list[dict]]) -> dict:
     """The summary of the minimum over attacks, image by image, on the images that all attacks have."""
-    common = set.intersection(*({row["id"] for row in rows} for rows in cells.values()))
-    return evaluate.worst_case([[row for row in rows if row["id"] in common] for rows in cells.values()])
+    return evaluate.worst_case(list(on_common_images(cells).values()))
 
 
 def check_gradients(config: ConfigDict, evaluation: Evaluation, rows: list[dict]) -> str:

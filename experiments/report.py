@@ -115,17 +115,21 @@ def same_images(rows: Rows) -> list[str]:
     """Notes: which number counts for each defense, and all its attacks compared on the images that all of them have."""
     notes = []
     for defense in dict.fromkeys(d for d, _ in rows):
-        cells = {a: r for (d, a), r in rows.items() if d == defense}
-        common = set.intersection(*({row["id"] for row in r} for r in cells.values()))
-        on_common = {a: [row for row in r if row["id"] in common] for a, r in cells.items()}
-        ranking = sorted(on_common, key=lambda a: _accuracy(on_common[a]))
-        listed = ", ".join(f"{a} {100 * _accuracy(on_common[a]):.1f} %" for a in ranking)
-        worst = evaluate.worst_case(list(on_common.values()))
+        cells = on_common_images({a: r for (d, a), r in rows.items() if d == defense})
+        ranking = sorted(cells, key=lambda a: _accuracy(cells[a]))
+        listed = ", ".join(f"{a} {100 * _accuracy(cells[a]):.1f} %" for a in ranking)
+        worst = evaluate.worst_case(list(cells.values()))
         notes.append(
-            f"**{defense}**: the number that counts is the one under {ranking[0]}. On the same {len(common)} images: {listed}; "
+            f"**{defense}**: the number that counts is the one under {ranking[0]}. On the same {worst['n']} images: {listed}; "
             f"still right under every attack at once: {100 * worst['accuracy']:.1f} %."
         )
     return notes
+
+
+def on_common_images(cells: Mapping[str, list[dict]]) -> dict[str, list[dict]]:
+    """The rows of the images that all cells have."""
+    common = set.intersection(*({row["id"] for row in rows} for rows in cells.values()))
+    return {attack: [row for row in rows if row["id"] in common] for attack, rows in cells.items()}
 
 
 def stage_seconds(workdir: Path, records: list[dict]) -> dict[str, float]:
