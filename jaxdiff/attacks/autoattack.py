@@ -25,7 +25,7 @@ from jaxdiff.attacks.multi import multi_targeted
 from jaxdiff.attacks.objectives import cross_entropy, dlr, margin, targeted_dlr, targeted_margin
 from jaxdiff.attacks.pool import pooled
 from jaxdiff.attacks.square import square_l2, square_linf
-from jaxdiff.attacks.stepwise import Best, Stepwise, start
+from jaxdiff.attacks.stepwise import Best, Stepwise, choose, start
 from jaxdiff.attacks.threat import Threat, l2, linf
 from jaxdiff.attacks.transforms import averaged
 from jaxdiff.types import Classifier, Images, Labels, PRNGKeys
@@ -113,9 +113,7 @@ def in_order(attacks: Mapping[str, Stepwise], slots: int, stop: bool = True) -> 
             standing = todo & ~best.won
             found = pooled(attack, slots, stop)(classifier, x, y, own, standing)
             found = found._replace(queries=best.queries + found.queries)
-            best = jax.vmap(lambda new, a, b: jax.tree.map(lambda a, b: jnp.where(new, a, b), a, b))(
-                standing, found, best
-            )
+            best = jax.vmap(choose)(standing, found, best)
         return best
 
     return run
