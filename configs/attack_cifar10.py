@@ -64,7 +64,7 @@ def get_config(variant: str = "default") -> ConfigDict:
     config.attack = {
         "n": 500,
         "batch_size": 128,
-        "slots": 8,
+        "slots": 4,  # for CPUs; a GPU wants many
         "show": 8,
         "panel": ("apgd-ce", "square", "one-pixel", "stadv"),
         "classifiers": {

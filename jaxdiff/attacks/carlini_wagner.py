@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, ScalarLike
 
 from jaxdiff.attacks.attack import lost
 from jaxdiff.attacks.objectives import margin
-from jaxdiff.attacks.stepwise import Best, Stepwise, choose, improve, start
+from jaxdiff.attacks.stepwise import Best, Stepwise, choose, finite, improve, start
 from jaxdiff.attacks.threat import l2
 from jaxdiff.types import Image, Scalar
 
@@ -77,7 +77,7 @@ def carlini_wagner(
         still = lost(logits.at[y].add(side * confidence), y)
         won = ~still if targeted else still
         best = improve(state.best, image, won, jnp.where(won, -length(image - x), -jnp.inf))
-        update, moments = adam.update(jnp.where(jnp.isfinite(gradient), gradient, 0.0), state.moments)
+        update, moments = adam.update(finite(gradient), state.moments)
         return state._replace(w=state.w + update, moments=moments, found=state.found | won, best=best)
 
     return Stepwise(search_steps * steps, init, step, lambda state: state.best)

@@ -26,11 +26,11 @@ __all__ = ["ddn"]
 def ddn(
     steps: int = 100,
     gamma: ScalarLike = 0.05,
-    init: ScalarLike = 1.0,
+    init_norm: ScalarLike = 1.0,
     levels: int | None = 256,
     targeted: bool = False,
 ) -> Stepwise:
-    """The L2 attack of equations (1) to (3) with `steps` evaluations, from the norm eps = `init`.
+    """The L2 attack of equations (1) to (3) with `steps` evaluations, from the norm eps = `init_norm`.
 
     Images have `levels` equidistant values as in the paper; None leaves them as they are. `targeted` takes y for the class
     to reach. The result is x itself where none was found. In a pool it needs `stop=False`.
@@ -66,7 +66,7 @@ def ddn(
 
     def begin(problem):
         x = problem[1]
-        return x, jnp.asarray(init, x.dtype), start(x)
+        return x, jnp.asarray(init_norm, x.dtype), start(x)
 
     return Stepwise(steps, begin, step, lambda state: state[-1])
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, ScalarLike
 
-from jaxdiff.attacks.stepwise import Stepwise, improve, measured, start
+from jaxdiff.attacks.stepwise import Stepwise, finite, improve, measured, start
 from jaxdiff.attacks.threat import Threat
 from jaxdiff.attacks.transforms import eot
 from jaxdiff.types import PRNGKey
@@ -46,7 +46,7 @@ def nes_gradient(
         draw_key, plus_key, minus_key = jax.random.split(key, 3)
         u = draw(draw_key, x.shape, x.dtype)
         slope = (value(x + sigma * u, plus_key) - value(x - sigma * u, minus_key)) / (2.0 * sigma)
-        return jnp.where(jnp.isfinite(slope), slope, 0.0) * u
+        return finite(slope) * u
 
     return eot(along, samples, batch_size)(x, key)
 

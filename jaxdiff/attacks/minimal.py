@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxdiff.attacks.planes import free
-from jaxdiff.attacks.stepwise import Best, improve
+from jaxdiff.attacks.stepwise import Best, finite, improve
 from jaxdiff.attacks.threat import Threat
 from jaxdiff.types import Classifier, Image, Label, Logits, PRNGKey, Scalar
 
@@ -42,7 +42,7 @@ def boundaries(
     rivals = choose(logits)
     row = lambda j: jax.nn.one_hot(j, logits.shape[0], dtype=logits.dtype)  # noqa: E731
     (w,) = jax.vmap(lambda j: pullback(row(j) - row(y)))(rivals)
-    return logits, rivals, logits[rivals] - logits[y], jnp.where(jnp.isfinite(w), w, 0.0)
+    return logits, rivals, logits[rivals] - logits[y], finite(w)
 
 
 def nearest(

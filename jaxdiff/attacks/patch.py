@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, ScalarLike
 
 from jaxdiff.attacks.flow import bilinear
 from jaxdiff.attacks.objectives import cross_entropy
+from jaxdiff.attacks.stepwise import finite
 from jaxdiff.types import Attack, Classifier, Images, Labels, Objective, PRNGKey, Scalar
 
 __all__ = [
@@ -147,7 +148,7 @@ def patch_step(
             return value if penalty is None else value + penalty(patch)
 
         value, gradient = jax.value_and_grad(loss)(patch)
-        update, state = tx.update(jnp.where(jnp.isfinite(gradient), gradient, 0.0), state, patch)
+        update, state = tx.update(finite(gradient), state, patch)
         return jnp.clip(patch + update, 0.0, 1.0), state, value
 
     return step

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, ScalarLike
 from jaxdiff.attacks.attack import targeted, untargeted
 from jaxdiff.attacks.flow import flow_field, flow_smoothness, warp
 from jaxdiff.attacks.objectives import margin
-from jaxdiff.attacks.stepwise import Best, Stepwise, improve, measured, start
+from jaxdiff.attacks.stepwise import Best, Stepwise, finite, improve, measured, start
 from jaxdiff.types import Image, Scalar
 
 __all__ = ["flow_ascent", "flow_lbfgs", "run_with_flow", "stadv", "stadv_original"]
@@ -86,7 +86,7 @@ def flow_ascent(
         kept = (
             KEEPS[keep](*point, won, value) for point in ((state.images, image), (state.flows, state.flow))
         )
-        update, tx = adam.update(_finite(gradient), state.tx)
+        update, tx = adam.update(finite(gradient), state.tx)
         return _State(threat.project(state.flow + lr * update, x), tx, *kept)
 
     return Stepwise(steps + 1, lambda problem: _begin(problem[1], adam), step, lambda state: state.images)
@@ -110,7 +110,7 @@ def flow_lbfgs(tau: ScalarLike, kappa: ScalarLike, steps: int, searches: int = 1
         objective = _objective(loss, see, jax.random.fold_in(key, i), tau, kappa)
         descend = lambda flow: -objective(flow)[0]  # noqa: E731
         (value, (won, image)), gradient = jax.value_and_grad(objective, has_aux=True)(state.flow)
-        gradient = _finite(gradient)
+        gradient = finite(gradient)
         update, tx = lbfgs.update(
             -gradient, state.tx, state.flow, value=-value, grad=-gradient, value_fn=descend
         )
@@ -119,7 +119,7 @@ def flow_lbfgs(tau: ScalarLike, kappa: ScalarLike, steps: int, searches: int = 1
             improve(best, point, won, value, 1 + searched)
             for best, point in ((state.images, image), (state.flows, state.flow * unit))
         )
-        return _State(state.flow + _finite(update), tx, *kept)
+        return _State(state.flow + finite(update), tx, *kept)
 
     return Stepwise(steps, lambda problem: _begin(problem[1], lbfgs), step, lambda state: state.images)
 
@@ -153,10 +153,6 @@ def _objective(loss, see, key, tau, kappa=jnp.inf):
         return jnp.minimum(value, kappa) - tau * flow_smoothness(flow), (won, image)
 
     return objective
-
-
-def _finite(gradient: Array) -> Array:
-    return jnp.where(jnp.isfinite(gradient), gradient, 0.0)
 
 
 def _check(steps: int, **numbers: ScalarLike) -> None:

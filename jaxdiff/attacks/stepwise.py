@@ -96,7 +96,12 @@ def measured(loss: Loss) -> Callable[[Image, PRNGKey], tuple[Scalar, Bool[Array,
 def ascent_gradient(loss: Loss, x: Image, key: PRNGKey) -> tuple[Scalar, Bool[Array, ""], Image]:
     """(loss, won, gradient) at x; a gradient that is not finite counts as 0, which leaves the image feasible."""
     (value, won), gradient = jax.value_and_grad(measured(loss), has_aux=True)(x, key)
-    return value, won, jnp.where(jnp.isfinite(gradient), gradient, 0.0)
+    return value, won, finite(gradient)
+
+
+def finite(values: Array) -> Array:
+    """The values, with 0 for those that are not finite: a broken gradient moves nothing."""
+    return jnp.where(jnp.isfinite(values), values, 0.0)
 
 
 def in_turn(

@@ -22,7 +22,7 @@ import optax
 from jaxtyping import Array, Float, ScalarLike
 
 from jaxdiff.attacks.attack import lost
-from jaxdiff.attacks.stepwise import ascent_gradient
+from jaxdiff.attacks.stepwise import ascent_gradient, finite
 from jaxdiff.attacks.threat import Perturbation, Threat
 from jaxdiff.types import Attack, Classifier, Image, Images, Label, Labels, Objective, PRNGKey, Scalar
 
@@ -135,7 +135,7 @@ def universal_deepfool(
     def visit(classifier: Classifier, delta: Perturbation, x: Image, y: Label, key: PRNGKey) -> Perturbation:
         judge_key, attack_key = jax.random.split(key)
         here = apply_universal(delta, threat)(classifier, x, y, key)
-        add = lambda: _keep(threat, delta + _finite(minimal(classifier, here, y, attack_key) - here))  # noqa: E731
+        add = lambda: _keep(threat, delta + finite(minimal(classifier, here, y, attack_key) - here))  # noqa: E731
         # Images come one after the other, so this saves the attack on those that are fooled already.
         return jax.lax.cond(lost(classifier(here, judge_key), y), lambda: delta, add)
 
@@ -164,7 +164,3 @@ def universal_deepfool(
 
 def _keep(threat: Threat, delta: Perturbation) -> Perturbation:
     return threat.project(delta, jnp.full_like(delta, 0.5))
-
-
-def _finite(r: Perturbation) -> Perturbation:
-    return jnp.where(jnp.isfinite(r), r, 0.0)

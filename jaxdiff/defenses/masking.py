@@ -28,6 +28,7 @@ from jaxdiff.attacks.ascent import pgd
 from jaxdiff.attacks.attack import lost, untargeted
 from jaxdiff.attacks.objectives import cross_entropy, dlr, margin
 from jaxdiff.attacks.square import square_linf
+from jaxdiff.attacks.stepwise import finite
 from jaxdiff.attacks.threat import linf
 from jaxdiff.types import Attack, Classifier, Image, Images, Label, Labels, PRNGKey
 
@@ -228,7 +229,7 @@ def _examined(classifier: Classifier, draws: int):
             "right": ~lost(logits[0], y),
             "zero": _vanishes(gradients[0]),
             "flat": _vanishes(slope(flattest, keys[0])),
-            "snr": signal_to_noise(jnp.where(jnp.isfinite(gradients), gradients, 0.0)),
+            "snr": signal_to_noise(finite(gradients)),
             "differs": jnp.any(logits[0] != logits[1]),
         }
 
