@@ -79,8 +79,11 @@ def get_config(variant: str = "default") -> ConfigDict:
         "flow": ("stadv",),
         "masking": {"n": 64, "radius": RADIUS},
         "curve": {
-            "cells": ("fgsm", "pgd", "apgd-ce"),
-            "radii": tuple(r / 255 for r in (0, 0.25, 0.5, 1, 2, 4)),
+            "cells": ("fgsm", "pgd", "apgd-ce", "ddn"),
+            "radii": {
+                "linf": tuple(r / 255 for r in (0, 0.25, 0.5, 1, 2, 4)),
+                "l2": (0.0, 0.025, 0.05, 0.1, 0.2, 0.4),
+            },
             "n": 500,
         },
     }

@@ -4,7 +4,7 @@
     python experiments/attack.py --config=configs/attack_digits.py --workdir=runs/attack_digits
 
 The first command trains the classifiers (four minutes on two cores); train_classifier.py with --section does no more than that.
-Images are 8 x 8 with one channel. Variant "smoke": few images, few steps, untrained networks, in seconds.
+Images are 8 x 8 with one channel. Variant "smoke": few images, few steps, a network fitted in a hundred steps.
 """
 
 from ml_collections import ConfigDict
@@ -75,8 +75,8 @@ def get_config(variant: str = "default") -> ConfigDict:
         "cells": _cells(),
         "masking": {"n": 100, "radius": 0.1},
         "curve": {
-            "cells": ("fgsm", "pgd", "apgd-ce", "square"),
-            "radii": (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5),
+            "cells": ("fgsm", "pgd", "apgd-ce", "square", "ddn", "hop-skip-jump"),
+            "radii": {"linf": (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5), "l2": (0.0, 0.2, 0.4, 0.8, 1.2, 2.0)},
             "n": 128,
         },
     }

@@ -2,8 +2,8 @@
 
     python experiments/attack.py --config=configs/attack_cifar10.py --workdir=runs/attack_cifar10
 
-A row is a classifier (converted, or trained by another experiment), a column an attack; the last column is the minimum over
-all attacks for each image. A killed run goes on where it was, and the numbers are the same.
+A row is a classifier (converted, or trained by another experiment), a column an attack; the last columns are minima over
+attacks for each image. A killed run goes on where it was, and the numbers are the same.
 """
 
 import time
@@ -13,12 +13,12 @@ from pathlib import Path
 
 import classifiers
 import numpy as np
-from attack_figures import draw_figures
-from cells import check_cell
+from attack_figures import curves_of, draw_figures
+from attack_tables import ALL, WHOLE, costs, minima, write_per_image
+from cell_checks import check_cell
 from common import load_data, need, purpose, run
 from evaluation import Evaluation, Setting, Victim
 from ml_collections import ConfigDict
-from report import on_common_images
 
 from jaxdiff import evaluate
 from jaxdiff.build import build
@@ -26,7 +26,11 @@ from jaxdiff.data.dataset import Dataset
 from jaxdiff.defenses import masking_battery
 from jaxdiff.models import as_classifier
 
-ALL = "all attacks"
+NEEDED = {
+    "": ("n", "batch_size", "show", "panel", "flow", "classifiers", "cells"),
+    "masking": ("n", "radius"),
+    "curve": ("cells", "radii", "n"),
+}
 
 
 def build_victim(name: str, spec: Mapping, data: Dataset) -> Victim:
@@ -35,11 +39,12 @@ def build_victim(name: str, spec: Mapping, data: Dataset) -> Victim:
     return Victim(name, data.num_classes, variables, lambda weights: as_classifier(model, weights))
 
 
-def checked_cells(config: ConfigDict) -> dict[str, dict]:
-    """{name: cell} as plain dicts; ValueError for what is no attack."""
-    cells = config.attack.cells.to_dict()
+def checked_cells(config: ConfigDict, data: Dataset | None = None) -> dict[str, dict]:
+    """{name: cell} as plain dicts; ValueError, before hours of attacks, for what can not run on the data (the config's)."""
+    check_needed(config.attack)
+    cells, data = config.attack.cells.to_dict(), load_data(config, "test") if data is None else data
     for name, cell in cells.items():
-        check_cell(f"config.attack.cells.{name}", cell)
+        check_cell(f"config.attack.cells.{name}", cell, data.image_shape, data.num_classes)
     if not cells:
         raise ValueError("config.attack.cells names no attack.")
     for victim in config.attack.classifiers:
@@ -47,6 +52,17 @@ def checked_cells(config: ConfigDict) -> dict[str, dict]:
             evaluate.ledger_path("", victim, name)  # names that can be files
     check_figures(config.attack, cells)
     return cells
+
+
+def check_needed(spec: ConfigDict) -> None:
+    """ValueError for a field that is missing, even if it is read late."""
+    for part, names in NEEDED.items():
+        section = spec if not part else spec.get(part)
+        for name in names if section is not None else ():
+            if name not in section:
+                raise ValueError(
+                    f"config.{'.'.join(filter(None, ('attack', part)))} needs the field {name!r}; it has {sorted(section)}."
+                )
 
 
 def check_figures(spec: ConfigDict, cells: Mapping[str, Mapping]) -> None:
@@ -74,11 +90,6 @@ def evaluations(config: ConfigDict, workdir: Path, data: Dataset) -> dict[str, E
     return {name: Evaluation(build_victim(name, source, data), setting) for name, source in sources.items()}
 
 
-def worst_over(cells: Mapping[str, list[dict]]) -> dict:
-    """The summary of the minimum over attacks, image by image, on the images that all attacks have."""
-    return evaluate.worst_case(list(on_common_images(cells).values()))
-
-
 def check_gradients(config: ConfigDict, evaluation: Evaluation, rows: list[dict]) -> str:
     """The verdict of the battery against gradient masking, in words, on the first images that are right."""
     spec, setting, victim = config.attack.masking, evaluation.setting, evaluation.victim
@@ -94,48 +105,13 @@ def check_gradients(config: ConfigDict, evaluation: Evaluation, rows: list[dict]
     )
 
 
-def costs(rows: Mapping[tuple[str, str], list[dict]]) -> str:
-    """A table of what each attack has done and needed, over the images that were right before."""
-    lines = []
-    for (name, attack), cell in rows.items():
-        right = [row for row in cell if row["correct_before"]]
-        lost = [row for row in right if not row["correct_after"]]
-        fallen = [row for row in lost if row["finite"]]
-        median = lambda key, rows: f"{np.median([row[key] for row in rows]):.4g}" if rows else "—"  # noqa: E731
-        found = [row for row in right if row.get("found")]
-        queries = [row["queries"] for row in right if "queries" in row]
-        cells = [
-            name, attack, f"{len(lost)} of {len(right)}", median("norm", fallen), median("linf", fallen),
-            median("found", found), f"{np.mean(queries):.0f}" if queries else "—",
-            f"{sum(row['seconds'] for row in cell):.1f}",
-        ]  # fmt: skip
-        lines.append("| " + " | ".join(cells) + " |")
-    head = [
-        "classifier",
-        "attack",
-        "fallen",
-        "norm",
-        "L-inf",
-        "norm without radius",
-        "evaluations",
-        "seconds",
-    ]
-    return "\n".join(
-        [
-            "| " + " | ".join(head) + " |",
-            "|:--|:--" + "|--:" * 6 + "|",
-            *lines,
-            "",
-            "Medians over the images that fell, in the norm of the threat (L2 where it has none); mean evaluations.",
-        ]
-    )
-
-
 def main(config: ConfigDict, workdir: Path) -> None:
     """Runs all cells."""
     started = time.perf_counter()
     need(config, "attack")
-    cells, data = checked_cells(config), load_data(config, "test")
+    data = load_data(config, "test")
+    cells = checked_cells(config, data)
+    curves_of(config.attack)  # says now what it can not draw
     rows, pictures, records, sections = {}, {}, [], {}
     everything = evaluations(config, workdir, data)
     for name, evaluation in everything.items():
@@ -144,12 +120,13 @@ def main(config: ConfigDict, workdir: Path) -> None:
             rows[name, attack], pictures[name, attack] = found
             records.append(evaluate.record(name, attack, evaluate.summarise(rows[name, attack])))
         own = {attack: rows[name, attack] for attack in cells}
-        records.append(evaluate.record(name, ALL, worst_over(own)))
+        records += minima(name, own, config.attack.n)
         if "masking" in config.attack:
             sections[f"Gradient masking: {name}"] = check_gradients(
                 config, evaluation, next(iter(own.values()))
             )
     evaluate.write_results(workdir / "results.json", records)
+    write_per_image(workdir / "per_image.csv", rows)
     sections = {"What it took": costs(rows)} | sections
     figures = draw_figures(config, workdir, everything, rows, pictures)
     path = evaluate.write_report(
@@ -161,9 +138,11 @@ def main(config: ConfigDict, workdir: Path) -> None:
         versions=evaluate.versions(),
         records=records,
         figures=figures,
-        stages={f"{r['defense']}, {r['attack']}": r["seconds"] for r in records if r["attack"] != ALL},
+        stages={f"{r['defense']}, {r['attack']}": r["seconds"] for r in records if "minimum_over" not in r},
         notes=["An image counts only if it is right before and after the attack. "
-               f"**{ALL}**: the minimum over the attacks of the row, image by image, on the images that all of them have."],
+               f"**{ALL}**: the minimum over the attacks of the row, image by image, on the images that all of them have; "
+               f"**{WHOLE}**: over those attacks alone that have all images, where others have fewer. "
+               "Image by image: [per_image.csv](per_image.csv)."],
         sections=sections,
     )  # fmt: skip
     print(evaluate.terminal_table(records))

@@ -1,20 +1,25 @@
 """Figures of the attack report: worst images, StAdv's flow, accuracy against the radius."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
 import numpy as np
-from cells import build_attack
-from evaluation import Evaluation, attack_keys
+from cells import build_attack, without_radius
+from evaluation import Evaluation, attack_keys, is_random
 from ml_collections import ConfigDict
-from report import radius_series
+from report import on_common_images, radius_series
 
 from jaxdiff import evaluate
-from jaxdiff.attacks import run_with_flow
+from jaxdiff.attacks import Stepwise, run_with_flow
+from jaxdiff.attacks.stepwise import choose
+from jaxdiff.evaluate.summary import share
 
 Rows = Mapping[tuple[str, str], list[dict]]
 Pictures = Mapping[tuple[str, str], Mapping[str, np.ndarray]]
+LENGTHS = {
+    norm: rf"$\ell_{sign}$, pixels in [0, 1]" for norm, sign in (("linf", r"\infty"), ("l2", 2), ("l1", 1))
+} | {"flow_field": "flow, in halves of the image"}
 
 
 def draw_figures(
@@ -26,29 +31,38 @@ def draw_figures(
     for name, evaluation in evaluations.items():
         own = {attack: r for (victim, attack), r in rows.items() if victim == name}
         kept = {attack: p for (victim, attack), p in pictures.items() if victim == name}
-        ids = worst_images(own, spec.panel, spec.show)
+        ids = worst_images(own, spec.show) if spec.panel else []
         if ids:
             caption = (
-                f"{name}: the images with the largest loss under any attack; prediction below, green if right"
+                f"{name}: of the images that all attacks have, those that fell to the most, non-finite ones first; "
+                "prediction below, green if right"
             )
             figures[caption] = draw_worst(spec, folder / f"worst-{name}.png", evaluation, own, kept, ids)
         for attack in spec.flow:
-            caption = f"{name}, {attack}: the flow field on the image; arrows show where its content went"
-            figures[caption] = draw_flow(spec, folder / f"flow-{name}-{attack}.png", evaluation, attack)
-        if "curve" in spec:
-            caption = f"{name}: accuracy against the radius, with 95 % intervals"
-            figures[caption] = draw_curve(spec, folder / f"radius-{name}.png", evaluation)
+            right = [row for row in own[attack] if row["correct_before"]][: spec.show]
+            caption = (
+                f"{name}, {attack}: the flow field on images that were right; arrows show where content went"
+            )
+            if right:
+                path = folder / f"flow-{name}-{attack}.png"
+                figures[caption] = draw_flow(spec, path, evaluation, attack, right)
+        for threat, curve in curves_of(spec).items():
+            caption = f"{name}: accuracy against the {threat} radius, with 95 % intervals"
+            path = folder / f"radius-{name}-{threat}.png"
+            figures[caption] = draw_curve(spec, path, evaluation, threat, curve)
     return figures
 
 
-def worst_images(rows: Mapping[str, list[dict]], panel: Sequence[str], n: int) -> list[int]:
-    """The n ids, right before, with the largest loss under any attack, among those that all attacks of the panel have."""
-    losses: dict[int, float] = {}
-    for row in (row for cell in rows.values() for row in cell):
-        if row["correct_before"] and row["loss"] is not None:
-            losses[row["id"]] = max(row["loss"], losses.get(row["id"], row["loss"]))
-    common = [i for i in losses if all(any(row["id"] == i for row in rows[a]) for a in panel)]
-    return sorted(common, key=lambda i: -losses[i])[:n] if panel else []
+def worst_images(rows: Mapping[str, list[dict]], n: int) -> list[int]:
+    """The n ids that fell to the most attacks, of those right before that all attacks have.
+
+    Those that any attack made non-finite come first; ties go to the smaller id.
+    """
+    ranks: dict[int, tuple] = {}
+    for row in (row for cell in on_common_images(rows).values() for row in cell if row["correct_before"]):
+        broken, fallen, _ = ranks.get(row["id"], (0, 0, 0))
+        ranks[row["id"]] = min(broken, -(not row["finite"])), fallen - (1 - share(row)), row["id"]
+    return sorted(ranks, key=ranks.__getitem__)[:n]
 
 
 def draw_worst(
@@ -71,29 +85,61 @@ def draw_worst(
     return evaluate.attack_panel(clean["image"], attacked, clean["label"], path, data.label_names)
 
 
-def draw_flow(spec: ConfigDict, path: Path, evaluation: Evaluation, name: str) -> Path:
-    """The first images, attacked once more to get the flow fields themselves."""
-    setting, victim, cell = evaluation.setting, evaluation.victim, spec.cells[name].to_dict()
-    batch, attack = (
-        setting.data.fetch(np.asarray(setting.ids[: spec.show])),
-        build_attack(cell, cell.get("threat", {}).get("radius")),
-    )
+def draw_flow(spec: ConfigDict, path: Path, evaluation: Evaluation, name: str, rows: list[dict]) -> Path:
+    """The images of these rows of a cell, attacked as they were in the cell, to get the flow fields themselves."""
+    batch = evaluation.setting.data.fetch(np.asarray([row["id"] for row in rows]))
+    attacked, flows = flows_of(evaluation, spec.cells[name].to_dict(), batch)
+    names = [*evaluation.setting.data.label_names, "not finite"]  # class -1
+    labels = [f"{names[row['label']]}, seen as {names[row['after']]}" for row in rows]
+    return evaluate.flow_figure(batch["image"], attacked, flows, path, labels)
+
+
+def flows_of(evaluation: Evaluation, cell: Mapping, batch: Mapping) -> tuple[np.ndarray, np.ndarray]:
+    """What the cell of an attack by flow makes of a batch, and the flows that make it."""
+    setting, victim = evaluation.setting, evaluation.victim
+    attack = build_attack(cell, cell.get("threat", {}).get("radius"))
+    # Where the cell stops at the first victory (see `attack_function`), so does this.
+    if cell.get("stop", not is_random(victim, cell) and not without_radius(cell)):
+        attack = until_won(attack)
 
     @jax.jit
-    def run(weights, x, y, keys):
+    def run(weights, *examples):
         classifier = victim.seen(weights, victim.gradient(cell))
-        found, flows = jax.vmap(lambda *e: run_with_flow(attack, classifier, *e))(x, y, keys)
-        return found.x, flows, jax.vmap(lambda x, key: classifier(x, key).argmax())(found.x, keys)
+        found, flows = jax.vmap(lambda *e: run_with_flow(attack, classifier, *e))(*examples)
+        return found.x, flows
 
     keys = attack_keys(setting.key, batch["id"])
-    attacked, flows, seen = run(victim.weights, batch["image"], batch["label"], keys)
-    names = setting.data.label_names
-    labels = [f"{names[y]}, seen as {names[int(k)]}" for y, k in zip(batch["label"], seen, strict=True)]
-    return evaluate.flow_figure(batch["image"], np.asarray(attacked), np.asarray(flows), path, labels)
+    return jax.device_get(run(victim.weights, batch["image"], batch["label"], keys))
 
 
-def draw_curve(spec: ConfigDict, path: Path, evaluation: Evaluation) -> Path:
-    """Accuracy of some cells against the radius, on the first `n` images."""
-    series = {a: radius_series(evaluation, a, spec.cells[a].to_dict(), spec.curve) for a in spec.curve.cells}
-    title = f"{evaluation.victim.name}, n = {min(spec.curve.n, len(evaluation.setting.ids))}"
-    return evaluate.accuracy_curve(list(spec.curve.radii), series, path, xlabel="radius", title=title)
+def until_won(attack: Stepwise) -> Stepwise:
+    """The attack, standing still from its first victory on."""
+
+    def step(problem, state, i):
+        return choose(attack.best(state).won, state, attack.step(problem, state, i))
+
+    return attack._replace(step=step)
+
+
+def curves_of(spec: ConfigDict) -> dict[str, ConfigDict]:
+    """{threat: curve}: the cells of `curve` by their threats, for radii are lengths in a norm; empty without one.
+
+    ValueError for a threat that `radii` does not name.
+    """
+    curves: dict[str, ConfigDict] = {}
+    for name in spec.get("curve", {}).get("cells", ()):
+        threat = spec.cells[name].threat.name
+        if threat not in spec.curve.radii:
+            raise ValueError(f"config.attack.curve.radii has none for {threat!r}, the threat of {name!r}.")
+        fresh = ConfigDict({"cells": (), "radii": tuple(spec.curve.radii[threat]), "n": spec.curve.n})
+        curve = curves.setdefault(threat, fresh)
+        curve.cells = (*curve.cells, name)
+    return curves
+
+
+def draw_curve(spec: ConfigDict, path: Path, evaluation: Evaluation, threat: str, curve: ConfigDict) -> Path:
+    """Accuracy of some cells of one threat against its radius, on the first `n` images."""
+    series = {a: radius_series(evaluation, a, spec.cells[a].to_dict(), curve) for a in curve.cells}
+    title = f"{evaluation.victim.name}, n = {min(curve.n, len(evaluation.setting.ids))}"
+    xlabel = f"radius ({LENGTHS.get(threat, threat)})"
+    return evaluate.accuracy_curve(list(curve.radii), series, path, xlabel=xlabel, title=title)

@@ -1,6 +1,6 @@
 """Speed and memory of jaxdiff beside PyTorch's libraries: on this machine, in one run.
 
-    python experiments/benchmark.py [--only=pgd,attacks,unet,sampling,memory] [--repeats=5] [--output=benchmark.json]
+    python experiments/benchmark.py [--only=pgd,attacks,unet,sampling,memory] [--repeats=5] [--weights=resnet20.npz]
 
 PGD, APGD, FAB, Square and AutoAttack against torchattacks; a UNet's forward pass, input gradients and
 training step, and sampling with it, against diffusers (one attention head on both sides). Both sides have the
@@ -11,33 +11,26 @@ gradient through a sampler.
 Run it on an otherwise idle machine. --smoke tries everything at tiny sizes.
 """
 
-import importlib
-import importlib.util
 import json
 import os
 import statistics
 import sys
 from collections.abc import Sequence
 from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 
 import benchmark_attacks as attacks
 import benchmark_memory as memory
 import benchmark_speed as speed
-import jax
 from absl import app, flags
-from benchmark_compare import Row
+from benchmark_compare import Row, table
 from benchmark_memory import Memory
-from benchmark_speed import Peers
 from common import use_all_cores
+from peers import LIBRARIES, find_peers, library_versions
 
-from jaxdiff.evaluate import versions
 from jaxdiff.evaluate.atomic import write_text
 
 GROUPS = ("pgd", "attacks", "unet", "sampling", "memory")
-LIBRARIES = {"pgd": "torchattacks", "attacks": "torchattacks", "unet": "diffusers", "sampling": "diffusers"}
-INSTALL = 'pip install -e ".[peers]" && pip install --no-deps torchattacks==3.5.1'
 
 ONLY = flags.DEFINE_list("only", list(GROUPS), f"Which parts to run, of {', '.join(GROUPS)}.")
 REPEATS = flags.DEFINE_integer("repeats", 5, "Interleaved measurements of each row.", lower_bound=1)
@@ -48,29 +41,8 @@ WEIGHTS = flags.DEFINE_string(
 )
 
 
-def find_peers(library: str, cores: int) -> Peers:
-    """The peers that need torch and `library`."""
-    absent = [name for name in ("torch", library) if importlib.util.find_spec(name) is None]
-    if absent:
-        return Peers(None, missing=f"no {' and no '.join(absent)} here; to compare: {INSTALL}")
-    module = importlib.import_module("benchmark_peers")
-    try:
-        return Peers(module, module.start(jax.default_backend(), cores))
-    except ImportError as error:
-        return Peers(None, missing=str(error))
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
-    """A Markdown table, aligned as text too; the first `left` columns to the left."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    pad = lambda i, cell: cell.ljust(widths[i]) if i < left else cell.rjust(widths[i])  # noqa: E731
-    rule = [":" + "-" * (w - 1) if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
-    lines = [[pad(i, cell) for i, cell in enumerate(line)] for line in (header, *rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in (lines[0], rule, *lines[1:]))
-
-
 def speed_table(rows: Sequence[Row]) -> str:
-    """What, shape, medians, ratio, compilation."""
+    """What, shape, medians, ratio, compilation, and the ratio of a single run that compiles first."""
     milliseconds = lambda seconds: f"{1000 * statistics.median(seconds):.1f}" if seconds else "—"  # noqa: E731
     cells = [
         [
@@ -80,10 +52,12 @@ def speed_table(rows: Sequence[Row]) -> str:
             milliseconds(row.peer),
             f"{row.ratio:.2f}" if row.ratio else "—",
             f"{row.compile:.1f}",
+            f"{row.with_compilation:.2f}" if row.ratio else "—",
         ]
         for row in rows
     ]
-    return table(["what", "shape", "ours, ms", "peer, ms", "peer / ours", "compile, s"], cells, left=2)
+    header = ["what", "shape", "ours, ms", "peer, ms", "peer / ours", "compile, s", "with compilation"]
+    return table(header, cells, left=2)
 
 
 def memory_table(rows: Sequence[Memory]) -> str:
@@ -109,12 +83,6 @@ def disturbance(rows: Sequence[Row]) -> str:
         return ""
     cores = f"{worst.others:.2f} cores during {worst.what!r}"
     return f"NOT QUIET: other programs used up to {cores}; these times are not to be quoted."
-
-
-def library_versions() -> dict[str, str]:
-    """Ours and the peers'."""
-    peers = [name for name in ("torch", *sorted(set(LIBRARIES.values()))) if importlib.util.find_spec(name)]
-    return versions() | {name: version(name) for name in peers}
 
 
 def measure(
@@ -173,7 +141,10 @@ def main(argv: Sequence[str]) -> None:
             "versions": ran,
             "warning": disturbance(rows),
             "smoke": SMOKE.value,
-            "speed": [row._asdict() | {"ratio": row.ratio} for row in rows],
+            "weights": WEIGHTS.value,
+            "speed": [
+                row._asdict() | {"ratio": row.ratio, "with_compilation": row.with_compilation} for row in rows
+            ],
             "memory": [row._asdict() for row in planned],
         }
         write_text(Path(OUTPUT.value), json.dumps(record, indent=2) + "\n")

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from benchmark_compare import Row, compare
-from benchmark_speed import Peers, mesh_for
+from benchmark_speed import mesh_for
+from peers import Peers
 
 from jaxdiff.attacks import Stepwise, autoattack, pooled
 from jaxdiff.data import dataset
@@ -47,6 +48,7 @@ class Setting(NamedTuple):
     theirs: Any
     x: jax.Array
     y: jax.Array
+    note: str = ""
 
 
 def attack_rows(sizes: Sizes, repeats: int, peers: Peers, weights: str | None = None) -> list[Row]:
@@ -80,7 +82,7 @@ def set_up(sizes: Sizes, peers: Peers, weights: str | None) -> Setting:
     variables = resnet_cifar_from_torch(arrays) if arrays else jax.jit(model.init)(jax.random.key(1), x)
     predict = jax.jit(lambda variables, x: model.apply(variables, x).argmax(-1))
     if not weights:
-        return Setting(sizes, model, variables, theirs, x, predict(variables, x))
+        return Setting(sizes, model, variables, theirs, x, predict(variables, x), " of random weights")
     batch = dataset.tfds("cifar10", "test").fetch(np.arange(2 * sizes.images))
     right = np.flatnonzero(np.asarray(predict(variables, batch["image"])) == batch["label"])[: sizes.images]
     return Setting(
@@ -120,12 +122,22 @@ def attack_row(
             )
 
     shape = " x ".join(map(str, x.shape))
-    return compare(f"{title}, ResNet-{sizes.depth}", shape, ours, peer, check, repeats, long=True)
+    return compare(
+        f"{title}, ResNet-{sizes.depth}{setting.note}", shape, ours, peer, check, repeats, long=True
+    )
 
 
 def attack_call(attacks: Mapping[str, Stepwise], setting: Setting) -> Callable[[], jax.Array]:
-    """Our attacks in order, each on what the ones before left, as `experiments/attack.py` runs them."""
-    n, mesh = len(setting.x), mesh_for(len(setting.x))
+    """Our attacks on the images of the setting."""
+    run = in_stages(attacks, setting, len(setting.x))
+    return lambda: run(setting.x, setting.y)
+
+
+def in_stages(
+    attacks: Mapping[str, Stepwise], setting: Setting, n: int
+) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """(n images, labels) -> attacked images: each attack on what the ones before left, as `experiments/attack.py` has it."""
+    mesh = mesh_for(n)
     slots = setting.sizes.slots if jax.default_backend() == "cpu" else n
 
     def stage(attack):
@@ -135,15 +147,15 @@ def attack_call(attacks: Mapping[str, Stepwise], setting: Setting) -> Callable[[
     stages, variables = [stage(attack) for attack in attacks.values()], shared(setting.variables, mesh)
     keys = jax.random.split(jax.random.key(2), (len(stages), n))
 
-    def call():
-        x_adv, standing = np.array(setting.x), np.ones(n, bool)
-        for run, own in zip(stages, keys, strict=True):
+    def run(x, y):
+        x_adv, standing = np.array(x), np.ones(n, bool)
+        for attack, own in zip(stages, keys, strict=True):
             # Devices take what still stands in turn, so that all have as much to do.
             order = np.argsort(~standing, kind="stable").reshape(-1, mesh.size).T.ravel()
-            batch = jax.tree.map(lambda v: v[order], (setting.x, setting.y, own, standing))
-            found = run(variables, split(batch, mesh))
+            batch = jax.tree.map(lambda v: v[order], (jnp.asarray(x), jnp.asarray(y), own, standing))
+            found = attack(variables, split(batch, mesh))
             x_adv[order[batch[-1]]] = np.asarray(found.x)[batch[-1]]
             standing[order] &= ~np.asarray(found.won)
         return jnp.asarray(x_adv)
 
-    return call
+    return run

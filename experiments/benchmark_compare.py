@@ -4,7 +4,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,12 @@ class Row(NamedTuple):
     def ratio(self) -> float | None:
         """The peer's median time over ours."""
         return statistics.median(self.peer) / statistics.median(self.ours) if self.peer else None
+
+    @property
+    def with_compilation(self) -> float | None:
+        """The same where ours compiles first, as in a single run."""
+        ours = statistics.median(self.ours) + self.compile
+        return statistics.median(self.peer) / ours if self.peer else None
 
 
 def compare(
@@ -112,3 +118,12 @@ def close(what: str, ours: Any, theirs: Any, tolerance: float = 1e-3) -> None:
     error = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-6)
     if not error <= tolerance:
         raise ValueError(f"{what}: the two sides differ by {error:.2g} (relative): nothing to compare.")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
+    """A Markdown table, aligned as text too; the first `left` columns to the left."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    pad = lambda i, cell: cell.ljust(widths[i]) if i < left else cell.rjust(widths[i])  # noqa: E731
+    rule = [":" + "-" * (w - 1) if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+    lines = [[pad(i, cell) for i, cell in enumerate(line)] for line in (header, *rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (lines[0], rule, *lines[1:]))

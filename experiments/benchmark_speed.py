@@ -1,7 +1,6 @@
 """The rows of the benchmark: what jaxdiff computes, what the peer computes, and whether they agree."""
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from benchmark_compare import Row, close, compare
 from common import example_keys, purpose
+from peers import Peers
 
 from jaxdiff.attacks import cross_entropy, linf, pgd, untargeted
 from jaxdiff.diffusion import ddim, ddpm, denoiser, denoising, grids, linear, losses, sample, time_label
@@ -42,7 +42,7 @@ class Sizes(NamedTuple):
     """What is measured; the UNet has 6.5 million parameters."""
 
     depth: int = 20
-    pgd_batch: int = 64
+    pgd_batch: int = 200
     pgd_steps: int = 20
     unet: UNet = UNet(64, (1, 2, 2), 2, (16,), dropout=0.0, groups=16)
     side: int = 32
@@ -63,14 +63,6 @@ SMOKE = Sizes(
     ddim_steps=4,
     ddpm_steps=4,
 )
-
-
-class Peers(NamedTuple):
-    """PyTorch's side, or the reason why there is none."""
-
-    module: ModuleType | None
-    device: Any = None
-    missing: str = ""
 
 
 def mesh_for(batch: int) -> Any:

@@ -1,11 +1,14 @@
-"""Attacks as cells of a config: which parts of `jaxdiff.attacks` make one, and how it is built at a radius."""
+"""Attacks as cells of a config: which parts of `jaxdiff.attacks` make one, and how it is built at a radius.
+
+What needs more than one classifier, one image and its label is called in Python and is no cell: `transfer` and `ensemble`,
+universal perturbations, patches, synthesis of a class.
+"""
 
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from common import check_known
 from jaxtyping import Array
 
 import jaxdiff.attacks
@@ -24,32 +27,19 @@ from jaxdiff.attacks import (
 from jaxdiff.build import build
 from jaxdiff.types import Attack, Objective
 
-EVERY = {"threat", "objective", "gradient", "eot", "stop", "judge", "n"}
-READ = {
-    "ascent": EVERY | {"low_frequency", "targets", "draws", "restarts"},
-    "attack": EVERY | {"low_frequency", "restarts"},
-    "autoattack": EVERY,
-}
-CELL = set(READ).union(*READ.values())
 Cell = Mapping[str, Any]
 
 
-def check_cell(where: str, cell: Cell) -> None:
-    """ValueError unless a cell says one attack, and nothing that this attack does not read."""
-    check_known(where, cell, CELL)
-    kinds = [kind for kind in READ if kind in cell]
-    if len(kinds) > 1:
-        raise ValueError(f"{where} names one of {', '.join(READ)}; got {kinds}.")
-    for kind in kinds:
-        ignored = sorted(set(cell) - READ[kind] - {kind})
-        if ignored:
-            raise ValueError(f"{where} has an {kind}, which does not read {ignored[0]!r}.")
-    if "ascent" in cell and "objective" not in cell:
-        raise ValueError(f"{where} has an ascent, which needs an objective; got {sorted(cell)}.")
-    needs_threat = ["autoattack", "low_frequency"] + ["ascent"] * ("lr" in cell.get("ascent", {}))
-    for name in needs_threat:
-        if name in cell and "threat" not in cell:
-            raise ValueError(f"{where} has an {name}, which needs a threat; got {sorted(cell)}.")
+def arguments_of(cell: Cell) -> set[str]:
+    """The names of the arguments of a cell's ascent or attack."""
+    kind = next((kind for kind in ("ascent", "attack") if kind in cell), None)
+    return set(inspect.signature(getattr(jaxdiff.attacks, cell[kind]["name"])).parameters) if kind else set()
+
+
+def given_by_threat(cell: Cell) -> set[str]:
+    """The names of the arguments that an attack is given by its cell, not by its own part."""
+    more = {"norm", "classes"} if "autoattack" in cell else set()
+    return more | set(_context(cell, cell["threat"]["radius"]))
 
 
 def build_attack(cell: Cell, radius: Any) -> Attack:
@@ -76,7 +66,8 @@ def _context(cell: Cell, radius: Any) -> dict[str, Any]:
     limits = ball(radius)
     if "low_frequency" in cell:
         limits = low_frequency(limits, cell["low_frequency"])
-    return {"threat": limits, "radius": radius, "ball": ball}
+    context = {"threat": limits, "radius": radius, "ball": ball}
+    return context | {"bound": radius} if cell["threat"]["name"] == "flow_field" else context
 
 
 def _climb(cell: Cell, radius: Any, context: dict[str, Any]) -> Attack:
@@ -106,10 +97,7 @@ def judged_by(cell: Cell) -> Objective:
 
 def without_radius(cell: Cell) -> bool:
     """Whether the attack of a cell knows no radius: what it finds counts only within that of the threat."""
-    if "attack" not in cell or "threat" not in cell:
-        return False
-    attack = getattr(jaxdiff.attacks, cell["attack"].get("name", ""), None)
-    return callable(attack) and not {"threat", "radius"} & set(inspect.signature(attack).parameters)
+    return "attack" in cell and "threat" in cell and not given_by_threat(cell) & arguments_of(cell)
 
 
 def against_mean_logits(attack: Attack, n: int) -> Attack:

@@ -1,4 +1,6 @@
-"""Where a classifier comes from: (module, variables) of a converted, a trained or an untrained one, by a spec in a config."""
+"""Where a classifier comes from: (module, variables) of a converted, a trained, a quickly fitted or an untrained one, by a
+spec in a config.
+"""
 
 import json
 import os
@@ -9,15 +11,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 from common import check_fields, purpose
 from ml_collections import ConfigDict
 from train_classifier import train_classifier
 
 import jaxdiff.models
 from jaxdiff.build import build
+from jaxdiff.data import dataset
 from jaxdiff.models import convert, load_npz
 
-__all__ = ["converted", "trained", "untrained"]
+__all__ = ["converted", "fitted", "trained", "untrained"]
 
 
 def converted(model: Mapping, weights: str, converter: str, image_shape: tuple[int, ...]) -> tuple[Any, Any]:
@@ -57,3 +62,36 @@ def untrained(model: Mapping, image_shape: tuple[int, ...], seed: int = 0) -> tu
     module = build(jaxdiff.models, model)
     key = purpose(jax.random.key(seed), "initialise")
     return module, jax.jit(module.init)(key, jnp.zeros((1, *image_shape)))
+
+
+def fitted(
+    model: Mapping,
+    data: Mapping,
+    image_shape: tuple[int, ...],
+    steps: int = 100,
+    batch_size: int = 64,
+    lr: float = 1e-2,
+    seed: int = 0,
+) -> tuple[Any, Any]:
+    """A few steps of Adam on the train split of `data`, in memory: right on some images, for trying things out in earnest.
+
+    Only parameters are trained: batch statistics stay as they were initialised.
+    """
+    module, variables = untrained(model, image_shape, seed)
+    train, tx = build(dataset, data, split="train"), optax.adam(lr)
+    params = variables["params"]
+    state, random = tx.init(params), np.random.RandomState(seed)
+
+    def loss(params, image, label):
+        logits = module.apply({**variables, "params": params}, image)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, label).mean()
+
+    @jax.jit
+    def step(params, state, image, label):
+        updates, state = tx.update(jax.grad(loss)(params, image, label), state)
+        return optax.apply_updates(params, updates), state
+
+    for _ in range(steps):
+        batch = train.fetch(random.randint(len(train), size=batch_size))
+        params, state = step(params, state, batch["image"], batch["label"])
+    return module, {**variables, "params": params}

@@ -11,40 +11,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from cells import Cell, judged_by, norm_of, stages_of, without_radius
-from common import example_keys, purpose
+from cells import Cell, norm_of, stages_of, without_radius
+from common import purpose
+from judging import Victim, attack_keys, is_random, judge_function, judged_cell, protocol_of
 
 from jaxdiff import evaluate
 from jaxdiff.attacks import Stepwise, lost, pooled
-from jaxdiff.build import build
 from jaxdiff.data.dataset import Dataset
-from jaxdiff.defenses import attackers_view, protocols
-from jaxdiff.evaluate.summary import robust
+from jaxdiff.defenses import protocols
+from jaxdiff.evaluate.summary import robust, share
 from jaxdiff.train import data_mesh, shared, spread
-from jaxdiff.types import Attack, Classifier, Defense, PRNGKeys
-
-
-class Victim(NamedTuple):
-    """A classifier, perhaps behind a defense, as functions of its weights."""
-
-    name: str
-    classes: int
-    weights: Any
-    classifier: Callable[[Any], Classifier]
-    defense: Callable[[Any], Defense] | None = None
-
-    def defended(self, weights: Any) -> Classifier:
-        """What is judged."""
-        return self.seen(weights, "exact")
-
-    def seen(self, weights: Any, gradient: str) -> Classifier:
-        """What an attacker with this gradient attacks; without a defense, the classifier."""
-        classifier = self.classifier(weights)
-        return attackers_view(classifier, self.defense(weights), gradient) if self.defense else classifier
-
-    def gradient(self, cell: Cell) -> str:
-        """What the attacker of a cell differentiates: without a defense, the classifier alone."""
-        return cell.get("gradient", "exact") if self.defense else "blind"
+from jaxdiff.types import Attack
 
 
 def attack_function(victim: Victim, cell: Cell, attack_of: Callable[[Any], Attack], slots: int) -> Callable:
@@ -52,77 +29,44 @@ def attack_function(victim: Victim, cell: Cell, attack_of: Callable[[Any], Attac
 
     Every example draws from its own key. With `stop` (unless the classifier is random, or the attack looks for the least norm)
     an example in a stepwise attack is done when it has fallen, and one that is wrong as it is is left alone. What an attack
-    without a radius of its own has `found` beyond that of its cell is no success: the image stays as it is.
+    without a radius of its own has `found` beyond that of its cell is no success: the image stays as it is. Of a victim that
+    is not random a stepwise attack also says where it has `won`, and which images were `wrong` as they are.
     """
     free, gradient = without_radius(cell), victim.gradient(cell)
-    random = victim.defense is not None or "judge" in cell or cell.get("autoattack", {}).get("name") == "rand"
+    random, protocol = is_random(victim, cell), protocol_of(cell)
     stop = cell.get("stop", not random and not free)
     norm = jax.vmap(norm_of(cell))
 
-    def within(radius, x, x_adv):
+    def within(radius, x, result):
         if not free:
-            return {"adversarial": x_adv}
-        found = norm(x_adv - x)
-        near = (found <= radius * (1.0 + 1e-5)).reshape(-1, *[1] * (x.ndim - 1))
-        return {"adversarial": jnp.where(near, x_adv, x), "found": found}
+            return result
+        found = norm(result["adversarial"] - x)
+        # What is not finite is for the judge to see.
+        far = jnp.isfinite(found) & (found > radius * (1.0 + 1e-5))
+        kept = jnp.where(far.reshape(-1, *[1] * (x.ndim - 1)), x, result["adversarial"])
+        won = {"won": result["won"] & ~far} if "won" in result else {}
+        return result | won | {"adversarial": kept, "found": found}
 
     def run(arguments, batch):
         classifier, attack = victim.seen(arguments["weights"], gradient), attack_of(arguments["radius"])
+        if protocol is not None:
+            attack = protocols.known_to(protocol, attack)
         keys = attack_keys(arguments["key"], batch["id"])
         examples, width = (batch["image"], batch["label"], keys), min(slots, len(keys))
         if not isinstance(attack, Stepwise):
             attacked = lambda e: attack(classifier, *e)  # noqa: E731
-            return within(
-                arguments["radius"], batch["image"], jax.lax.map(attacked, examples, batch_size=width)
-            )
-        todo = batch["real"]
+            x_adv = jax.lax.map(attacked, examples, batch_size=width)
+            return within(arguments["radius"], batch["image"], {"adversarial": x_adv})
+        wrong = jnp.zeros(len(keys), bool)
         if stop:
-            wrong = lambda e: lost(classifier(e[0], e[2]), e[1])  # noqa: E731
-            todo &= ~jax.lax.map(wrong, examples, batch_size=width)
-        found = pooled(attack, slots, stop)(classifier, *examples, todo)
-        return within(arguments["radius"], batch["image"], found.x) | {"queries": found.queries}
+            is_lost = lambda e: lost(classifier(e[0], e[2]), e[1])  # noqa: E731
+            wrong = jax.lax.map(is_lost, examples, batch_size=width)
+        found = pooled(attack, slots, stop)(classifier, *examples, batch["real"] & ~wrong)
+        seen = {} if random else {"won": found.won, "wrong": wrong}
+        result = {"adversarial": found.x, "queries": found.queries} | seen
+        return within(arguments["radius"], batch["image"], result)
 
     return run
-
-
-def attack_keys(key: jax.Array, ids: jax.Array) -> PRNGKeys:
-    """The key of the attack on each example."""
-    return example_keys(purpose(key, "attack"), ids)
-
-
-def judge_function(victim: Victim, cell: Cell) -> Callable:
-    """(arguments, batch with "adversarial") -> the outcome of every example, for `spread`.
-
-    A judgement evaluates anew, with randomness that comes from the example alone: the same before and after, the same for every
-    attack, and unknown to all of them. A cell with `judge` (a protocol of `jaxdiff.defenses.protocols`) is judged by several
-    draws: its row is right after the attack if the verdict is 1, and holds the verdict and an independent `final` draw too.
-    """
-    loss, norm = judged_by(cell), norm_of(cell)
-    protocol = build(protocols, cell["judge"]) if "judge" in cell else None
-
-    def one(arguments, image, x_adv, label, example):
-        weights, pictures = arguments["weights"], {}
-        key = jax.random.fold_in(purpose(arguments["key"], "judgement"), example)
-        judged = victim.defended(weights)
-        if protocol is not None:
-            before = judged(image, key)
-            found = protocols.judge(protocol, judged, x_adv, label, key)
-            after = found.logits[jnp.argmax(found.correct == (found.verdict >= 1.0))]
-            pictures = {"verdict": found.verdict, "final": found.final}
-        elif victim.defense is not None:
-            defense_key, classifier_key = jax.random.split(key)
-            purified = jax.vmap(lambda x: victim.defense(weights)(x, defense_key))(jnp.stack([image, x_adv]))
-            before, after = jax.vmap(lambda x: victim.classifier(weights)(x, classifier_key))(purified)
-            pictures = {"purified": purified[1]}
-        else:
-            before, after = jax.vmap(lambda x: judged(x, key))(jnp.stack([image, x_adv]))
-        return (
-            evaluate.outcome(image, x_adv, before, after, loss(after, label), norm(x_adv - image)) | pictures
-        )
-
-    return lambda arguments, batch: jax.vmap(one, (None, 0, 0, 0, 0))(
-        arguments, batch["image"], batch["adversarial"], batch["label"], batch["id"]
-    )
 
 
 def dealt(f: Callable, devices: int) -> Callable:
@@ -177,8 +121,10 @@ class Evaluation:
     ) -> tuple[list[dict], dict[str, np.ndarray]]:
         """The rows of a cell on the first n ids (at another radius, if given), and the pictures of the first `keep`.
 
-        An AutoAttack's row of an image is that of the attack it fell to, or of the last; queries and seconds add up.
+        An AutoAttack's row of an image is that of the attack it fell to, or of the last (of shares of draws, the lowest);
+        queries and seconds add up.
         """
+        cell = judged_cell(self.victim, cell)
         name = label if radius is None else f"{label}-at-{radius:g}"
         radius = cell.get("threat", {}).get("radius") if radius is None else radius
         ids = self.setting.ids[: n or cell.get("n", len(self.setting.ids))]
@@ -239,8 +185,9 @@ class Evaluation:
 
 
 def _added(before: dict | None, row: dict, stage: str) -> dict:
-    """The row of an AutoAttack's last stage, with what the ones before have cost."""
+    """The row of an AutoAttack's last stage, or of one before that left less standing, with what all of them have cost."""
     if not stage:
         return row
+    row = row | {"stage": stage}
     total = {k: row.get(k, 0) + (before or {}).get(k, 0) for k in ("queries", "seconds")}
-    return row | total | {"stage": stage}
+    return (before if before and share(before) < share(row) else row) | total

@@ -13,7 +13,7 @@ from sample import draw_trajectory
 from train_score import draw_samples
 
 from jaxdiff import evaluate
-from jaxdiff.evaluate.summary import robust
+from jaxdiff.evaluate.summary import share
 
 SECTIONS = ("score", "classifier", "adversarial_training")
 Rows = Mapping[tuple[str, str], list[dict]]
@@ -143,4 +143,4 @@ def stage_seconds(workdir: Path, records: list[dict]) -> dict[str, float]:
 
 
 def _accuracy(rows: list[dict]) -> float:
-    return float(np.mean([robust(row) for row in rows]))
+    return float(np.mean([share(row) for row in rows]))

@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from cells import check_cell
+from cell_checks import check_cell
 from common import Score, build_score, check_known, load_data, need, run
 from evaluation import Evaluation, Setting, Victim
 from ml_collections import ConfigDict
@@ -75,13 +75,14 @@ def full_cell(config: ConfigDict, cell: Mapping) -> dict[str, Any]:
     return {"threat": spec.threat.to_dict(), "objective": spec.objective.to_dict(), **cell}
 
 
-def cells_in_order(config: ConfigDict) -> dict[tuple[str, str], dict[str, Any]]:
-    """{(defense, attack): cell}, rows and columns in the order of a paper; ValueError for unknown fields."""
+def cells_in_order(config: ConfigDict, data: Dataset) -> dict[tuple[str, str], dict[str, Any]]:
+    """{(defense, attack): cell}, rows and columns in the order of a paper; ValueError for what can not run on the data."""
     cells = config.robustness.cells
     check_known("config.robustness.cells", cells, set(DEFENSES))
     for defense, attacks in cells.items():
         for attack, cell in attacks.items():
-            check_cell(f"config.robustness.cells.{defense}.{attack}", full_cell(config, cell.to_dict()))
+            name, cell = f"config.robustness.cells.{defense}.{attack}", full_cell(config, cell.to_dict())
+            check_cell(name, cell, data.image_shape, data.num_classes)
     rank = lambda attack: (ATTACKS.index(attack) if attack in ATTACKS else len(ATTACKS), attack)  # noqa: E731
     order = [(d, a) for d in DEFENSES if d in cells for a in sorted(cells[d], key=rank)]
     return {(d, a): full_cell(config, cells[d][a].to_dict()) for d, a in order}
@@ -91,8 +92,8 @@ def main(config: ConfigDict, workdir: Path) -> None:
     """Runs all stages."""
     started = time.perf_counter()
     need(config, "robustness")
-    cells = cells_in_order(config)
     data = load_data(config, "test")
+    cells = cells_in_order(config, data)
     trained = train_all(config, workdir)
     setting = Setting.of(config, config.robustness, "robustness", data, workdir)
     evaluations = {

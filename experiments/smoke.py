@@ -47,13 +47,15 @@ SMALL = {
 
 
 def shrink_attacks(config: ConfigDict, model: Mapping) -> ConfigDict:
-    """The same attacks with few steps on few images, and an untrained `model`."""
+    """The same attacks with few steps on few images; a `model` fitted in a hundred steps, or untrained where those are dear."""
     spec = config.attack
     spec.update(n=16, batch_size=16, slots=4, show=2)
-    spec.classifiers = {"untrained": {"name": "untrained", "model": model}}
+    untrained = {"name": "untrained", "model": model}
+    fitted = {"name": "fitted", "model": model, "data": config.data.to_dict()}
+    spec.classifiers = {"fitted": fitted} if config.data.name == "digits" else {"untrained": untrained}
     spec.masking.n = 8
     if "curve" in spec:
-        spec.curve.update(radii=(0.0, spec.curve.radii[-1]), n=8)
+        spec.curve.update(radii={k: (0.0, radii[-1]) for k, radii in spec.curve.radii.items()}, n=8)
     for cell in spec.cells.values():
         if "n" in cell:
             cell.n = 8

@@ -9,6 +9,12 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+def pytest_configure(config):
+    """Nearly all the time of the default tests is LLVM's: code that runs once needs no optimisation."""
+    if "not slow" in (config.option.markexpr or ""):
+        os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+
 @pytest.fixture
 def x64():
     """Float64 inside one test (or one module, with `pytestmark = pytest.mark.usefixtures("x64")`)."""

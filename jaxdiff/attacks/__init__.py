@@ -36,7 +36,7 @@ from jaxdiff.attacks.one_pixel import pixels
 from jaxdiff.attacks.pool import pooled
 from jaxdiff.attacks.rotation import rotation_translation, worst_of_k
 from jaxdiff.attacks.square import square_l2, square_linf
-from jaxdiff.attacks.stadv import run_with_flow, stadv, stadv_original
+from jaxdiff.attacks.stadv import flow_ascent, run_with_flow, stadv, stadv_original
 from jaxdiff.attacks.stepwise import Best, Stepwise
 from jaxdiff.attacks.synthesis import stay_near, synthesise
 from jaxdiff.attacks.threat import Threat, l2, linf
@@ -67,6 +67,7 @@ __all__ = [
     "fab",
     "fab_targeted",
     "fgsm",
+    "flow_ascent",
     "flow_field",
     "fourier_l2",
     "hop_skip_jump",

@@ -5,7 +5,8 @@ Projected gradient ascent (Madry et al. 2018): from delta_0 = 0 or random,
     delta_{i+1} = project(delta_i + lr direction(grad loss(apply(x, delta_i)))).                 (1)
 
 The direction is the threat's steepest one, or any optax transform: `optax.chain(optax.trace(0.9), threat.steepest)` is
-momentum, `optax.scale_by_adam()` is Adam. FGSM is one step of (1) from 0 with the step as long as the ball is wide.
+momentum, `optax.scale_by_adam()` is Adam; `directions.nesterov` has the gradient taken ahead of delta_i. FGSM is one step
+of (1) from 0 with the step as long as the ball is wide.
 
 An ascent returns exactly x where the projected perturbation is 0, so that radius 0 is the identity bit for bit.
 """
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import ScalarLike
 
+from jaxdiff.attacks.directions import Lookahead, looked_ahead
 from jaxdiff.attacks.stepwise import ascent_gradient, improve, measured, start
 from jaxdiff.attacks.threat import Threat
 from jaxdiff.types import Ascent
@@ -33,7 +35,8 @@ def pgd(
     """Equation (1) for `steps` steps of length `lr` (in pixel units for L-infinity) along `tx` of the gradient.
 
     `tx` defaults to `threat.steepest`. `keep_best` returns the best iterate seen (one that has won, then the largest loss)
-    instead of the last, for one more evaluation; it is meant for deterministic losses.
+    instead of the last, for one more evaluation; it is meant for deterministic losses, and it refuses `nesterov`, which never
+    evaluates the iterates.
     """
     if steps < 1 or not (isinstance(lr, jax.core.Tracer) or lr >= 0.0):
         raise ValueError(f"pgd needs steps >= 1 and lr >= 0; got steps = {steps}, lr = {lr}.")
@@ -44,16 +47,22 @@ def pgd(
         delta = threat.init(start_key, x)
         delta = threat.project(delta if random_start else jnp.zeros_like(delta), x)
 
+        tx_state = direction.init(delta)
+        if keep_best and isinstance(tx_state, Lookahead):
+            raise ValueError(
+                "keep_best compares iterates; got nesterov, which only evaluates ahead of them. Drop one."
+            )
         height = lambda delta, key: loss(threat.apply(x, delta), key)  # noqa: E731
 
         def step(state, i):
             delta, tx_state, best = state
-            value, won, gradient = ascent_gradient(height, delta, jax.random.fold_in(loss_key, i))
+            point = looked_ahead(delta, lr, tx_state)
+            value, won, gradient = ascent_gradient(height, point, jax.random.fold_in(loss_key, i))
             update, tx_state = direction.update(gradient, tx_state, delta)
             best = improve(best, delta, won, value)
             return (threat.project(delta + lr * update, x), tx_state, best), None
 
-        state = (delta, direction.init(delta), start(delta))
+        state = (delta, tx_state, start(delta))
         (delta, _, best), _ = jax.lax.scan(step, state, jnp.arange(steps))
         if keep_best:
             value, won = measured(height)(delta, jax.random.fold_in(loss_key, steps))
@@ -67,7 +76,8 @@ def fgsm(threat: Threat, lr: ScalarLike, form: str = "sign") -> Ascent:
     """One step from x: project(lr steepest(g)) for the form "sign", project(lr g) for "clip".
 
     With lr = radius, "sign" is Goodfellow et al. 2015's x + radius sign(g); "clip" is x + clip(lr g, -radius, radius), which
-    moves only the pixels that matter.
+    moves only the pixels that matter. For a linear loss away from the box, "sign" with lr = radius is the maximum in `linf`,
+    `l2` and `l1(radius, sparsity=None)`; the default `l1` spreads the step, for many of them.
     """
     transforms = {"sign": None, "clip": optax.identity()}
     if form not in transforms:

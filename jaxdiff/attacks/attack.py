@@ -6,18 +6,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from jaxdiff.attacks.stepwise import Stepwise, first_best, in_turn
+from jaxdiff.attacks.stepwise import Stepwise, choose, first_best, in_turn
 from jaxdiff.types import Ascent, Attack, Label, Logits, Objective, Scalar
+
+RUNS = int.from_bytes(b"runs", "big")
 
 
 def untargeted(ascent: Ascent, objective: Objective) -> Attack:
     """(classifier, x, y, key) -> x_adv, away from the label y: maximises objective(classifier(x'), y)."""
-    return from_ascent(ascent, lambda logits, y: (objective(logits, y), victory(logits, y)))
+    return from_ascent(ascent, _away(objective))
 
 
 def targeted(ascent: Ascent, objective: Objective) -> Attack:
     """(classifier, x, target, key) -> x_adv, towards the class `target`: minimises objective(classifier(x'), target)."""
-    return from_ascent(ascent, lambda logits, target: (-objective(logits, target), ~lost(logits, target)))
+    return from_ascent(ascent, _towards(objective))
 
 
 def from_ascent(ascent: Ascent, judge: Callable[[Logits, Array], tuple[Scalar, Bool[Array, ""]]]) -> Attack:
@@ -37,34 +39,52 @@ def lost(logits: Logits, y: Label) -> Bool[Array, ""]:
     return (jnp.argmax(logits) != y) | ~jnp.all(jnp.isfinite(logits))
 
 
+def goal(targeted: bool) -> Callable[[Logits, Label], Bool[Array, ""]]:
+    """(logits, y) -> whether an attack has won: y is lost, or, `targeted`, y is on top of finite logits."""
+    return (lambda logits, y: ~lost(logits, y)) if targeted else lost
+
+
 def victory(logits: Logits, y: Array) -> Bool[Array, ""]:
     """`lost`; where y is no label (`kl` compares with logits) only the loss counts."""
     return lost(logits, y) if jnp.ndim(y) == 0 else jnp.asarray(False)
 
 
-def restarts(attack: Attack, n: int, objective: Objective) -> Attack:
-    """The best of n runs of an untargeted `attack` with different keys: one that has won, then the largest `objective`.
+def restarts(attack: Attack, n: int, objective: Objective, towards: bool = False) -> Attack:
+    """The best of n runs of an attack with different keys: one that has won, then the largest (`towards`: least) `objective`.
 
-    All candidates of an example are judged with the same key, so a randomised classifier does not favour one by luck. A
-    stepwise attack, targeted or not, runs in turn, knows its own best point, and needs neither objective nor evaluation.
+    The first run has the key of the attack alone, and n + 1 runs hold the n. `towards` says that the attack is targeted. All
+    candidates of an example are judged with the same key, so a randomised classifier does not favour one by luck. A
+    stepwise attack runs in turn, knows its own best point, and needs neither objective nor evaluation.
     """
     if n < 1:
         raise ValueError(f"restarts needs n >= 1; got {n}.")
     if n == 1:
         return attack
     if isinstance(attack, Stepwise):
-        another_key = lambda problem, _, k: (*problem[:-1], jax.random.fold_in(problem[-1], k))  # noqa: E731
-        return in_turn(attack, n, another_key)
+        return in_turn(attack, n, lambda problem, _, k: (*problem[:-1], _key_of_run(problem[-1], k)))
+    judge = (_towards if towards else _away)(objective)
 
     def best_of(classifier, x, y, key):
-        run_key, judge_key = jax.random.split(key)
-        keys = jax.vmap(lambda i: jax.random.fold_in(run_key, i))(jnp.arange(n))
-        candidates = jax.vmap(lambda key: attack(classifier, x, y, key))(keys)
+        judge_key = jax.random.fold_in(key, RUNS + 1)
+        candidates = jax.vmap(lambda k: attack(classifier, x, y, _key_of_run(key, k)))(jnp.arange(n))
 
-        def judge(candidate):
-            logits = classifier(candidate, judge_key)
-            return victory(logits, y) & jnp.all(jnp.isfinite(candidate)), objective(logits, y)
+        def judged(candidate):
+            loss, won = judge(classifier(candidate, judge_key), y)
+            return won & jnp.all(jnp.isfinite(candidate)), loss
 
-        return candidates[first_best(*jax.vmap(judge)(candidates))]
+        return candidates[first_best(*jax.vmap(judged)(candidates))]
 
     return best_of
+
+
+def _away(objective):
+    return lambda logits, y: (objective(logits, y), victory(logits, y))
+
+
+def _towards(objective):
+    return lambda logits, target: (-objective(logits, target), ~lost(logits, target))
+
+
+def _key_of_run(key, k):
+    """The key itself for run 0, else one that no attack reaches by counting its steps."""
+    return choose(jnp.asarray(k == 0), key, jax.random.fold_in(jax.random.fold_in(key, RUNS), k))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import ScalarLike
 
-from jaxdiff.attacks.attack import lost
+from jaxdiff.attacks.attack import goal
 from jaxdiff.attacks.objectives import cross_entropy
 from jaxdiff.attacks.stepwise import Stepwise, improve, start
 from jaxdiff.attacks.threat import l2
@@ -39,7 +39,7 @@ def ddn(
         raise ValueError(
             f"ddn needs steps >= 1 and levels >= 2 or None; got steps = {steps}, levels = {levels}."
         )
-    sphere, height = l2(jnp.inf), cross_entropy()
+    sphere, height, has_won = l2(jnp.inf), cross_entropy(), goal(targeted)
     unit = lambda v: sphere.steepest.update(v, optax.EmptyState())[0]  # noqa: E731
 
     def step(problem, state, i):
@@ -52,7 +52,7 @@ def ddn(
             return (-height(logits, y) if targeted else height(logits, y)), logits
 
         gradient, logits = jax.grad(climb, has_aux=True)(x_k)
-        won = ~lost(logits, y) if targeted else lost(logits, y)
+        won = has_won(logits, y)
         best = improve(best, x_k, won, jnp.where(won, -sphere.norm(x_k - x), -jnp.inf))
 
         # Where the cross-entropy is flat any direction is as good as another.

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, ScalarLike
 
-from jaxdiff.attacks.attack import lost
+from jaxdiff.attacks.attack import goal
 from jaxdiff.attacks.stepwise import Stepwise, improve, start
 from jaxdiff.attacks.threat import Threat
 from jaxdiff.types import Image, Images, Scalar
@@ -70,12 +70,16 @@ def hop_skip_jump(
     directions: int = 100,
     block: int = 5,
     starts: Images | None = None,
+    targeted: bool = False,
 ) -> Stepwise:
     """The nearest misclassified image by equations (1) to (3), in the norm of `ball` (`l2` or `linf`), in `budget` queries.
 
     Won: it lies within `radius`, which may be infinite (then stop by the budget, not by the victory). An attack that has not
     won returns its image projected into the ball. `directions` is n_0, `block` is m. The first misclassified image is the
     nearest of a block of `starts` [k, ...] (such as one image of every class), or else of uniform noise.
+
+    `targeted` takes y for the class to reach, "misclassified" then says that y is on top. Noise is hardly ever of one given
+    class: in practice this needs `starts` that are.
     """
     threat = _threat("hop_skip_jump", ball, radius, budget, block, directions=directions)
     phases = [
@@ -90,7 +94,7 @@ def hop_skip_jump(
         sums, counts = jnp.zeros((2, *x.shape), x.dtype), jnp.zeros(2, x.dtype)
         return _Hop(phase, phase, phase + 1, x, jnp.zeros((), x.dtype), sums, counts)
 
-    return _machine(threat, budget, block, phases, init)
+    return _machine(threat, budget, block, phases, init, targeted)
 
 
 def boundary(
@@ -101,6 +105,7 @@ def boundary(
     starts: Images | None = None,
     sideways: float | int = 0.1,
     inwards: float | int = 0.1,
+    targeted: bool = False,
 ) -> Stepwise:
     """The boundary attack: arguments, victory and start as `hop_skip_jump`; the walk itself is Euclidean in any norm.
 
@@ -117,11 +122,14 @@ def boundary(
         low, *lengths = (jnp.asarray(value, x.dtype) for value in (0.0, sideways, inwards))
         return _Walk(phase, phase, x, low, *lengths)
 
-    return _machine(threat, budget, block, phases, init)
+    return _machine(threat, budget, block, phases, init, targeted)
 
 
-def _machine(threat: Threat, budget: int, block: int, phases: list[_Phase], init: Callable) -> Stepwise:
+def _machine(
+    threat: Threat, budget: int, block: int, phases: list[_Phase], init: Callable, targeted: bool
+) -> Stepwise:
     """The attack that goes through phases: each step evaluates one block, remembers the nearest victim, and moves on."""
+    has_won = goal(targeted)
 
     def begin(problem):
         return init(problem[1]), start(problem[1])
@@ -132,7 +140,7 @@ def _machine(threat: Threat, budget: int, block: int, phases: list[_Phase], init
         noise_key, judge_key = jax.random.split(jax.random.fold_in(key, i))
         noise = jax.random.normal(noise_key, (block, *x.shape), x.dtype)
         images = jax.lax.switch(state.phase, [p.propose for p in phases], x, state, noise)
-        judge = lambda image, key: lost(classifier(image, key), y)  # noqa: E731
+        judge = lambda image, key: has_won(classifier(image, key), y)  # noqa: E731
         fooled = jax.vmap(judge)(images, jax.random.split(judge_key, block))
         state = jax.lax.switch(state.phase, [p.absorb for p in phases], x, state, images, fooled)
 

@@ -6,10 +6,10 @@ With g_t the accumulated gradient, a(x) = grad(x) / mean|grad(x)|, s the threat'
     nesterov (NI-FGSM, Lin et al. 2020):      y_t = x_t + alpha decay g_t,      g_{t+1} = decay g_t + a(y_t)          (2)
 
 Dong et al. divide by the sum of |grad|, both authors' programs by the mean: a factor that (1) does not see, and without which
-the lookahead of (2) would be nothing. (2) is written in its lookahead points, at which the gradient is taken anyway:
-
-    y_{t+1} = y_t + alpha (s(g_{t+1}) + decay (g_{t+1} - g_t)).                                                      (3)
+the lookahead of (2) would be nothing. Only x_t is projected; y_t may lie outside the ball and the box.
 """
+
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import optax
@@ -31,26 +31,36 @@ def momentum(threat: Threat, decay: float | int = 1.0) -> optax.GradientTransfor
     return optax.chain(optax.stateless(lambda g, _: _averaged(g)), optax.trace(decay), threat.steepest)
 
 
-def nesterov(threat: Threat, decay: float | int = 1.0) -> optax.GradientTransformation:
-    """Equation (3) (NI-FGSM): the iterate is the lookahead point y, so `pgd` projects and returns y, not x.
+class Lookahead(NamedTuple):
+    """The state of `nesterov`: the next gradient is wanted at delta + lr `ahead`."""
 
-    Where the projection does nothing the gradients are those of the paper. Beyond the paper, for threats other than
-    L-infinity, the lookahead is as long as the step: g counts times mean|s(g)|, which is 1 for the sign. Raises ValueError
-    unless decay >= 0.
+    g: Perturbation
+    ahead: Perturbation
+    inner: optax.OptState
+
+
+def nesterov(threat: Threat, decay: float | int = 1.0) -> optax.GradientTransformation:
+    """Equation (2) (NI-FGSM), for ascents that take the gradient at `looked_ahead`, as `pgd` does; else it is equation (1).
+
+    Beyond the paper, for threats other than L-infinity, the lookahead is as long as the step: g counts times mean|s(g)|,
+    which is 1 for the sign. Raises ValueError unless decay >= 0.
     """
     _check(decay, "nesterov")
 
     def init(delta):
-        return jnp.zeros_like(delta), jnp.zeros_like(delta), threat.steepest.init(delta)
+        return Lookahead(jnp.zeros_like(delta), jnp.zeros_like(delta), threat.steepest.init(delta))
 
     def update(gradient, state, delta=None):
-        g, ahead, inner = state
-        g = decay * g + _averaged(gradient)
-        step, inner = threat.steepest.update(g, inner, delta)
-        further = decay * jnp.mean(jnp.abs(step)) * g
-        return step + further - ahead, (g, further, inner)
+        g = decay * state.g + _averaged(gradient)
+        step, inner = threat.steepest.update(g, state.inner, delta)
+        return step, Lookahead(g, decay * jnp.mean(jnp.abs(step)) * g, inner)
 
     return optax.GradientTransformation(init, update)
+
+
+def looked_ahead(delta: Perturbation, lr: ScalarLike, state: optax.OptState) -> Perturbation:
+    """Where a direction in this state wants its next gradient: at delta itself, or ahead of it."""
+    return delta + lr * state.ahead if isinstance(state, Lookahead) else delta
 
 
 def adam(

@@ -105,9 +105,10 @@ def _in_turn(
     def variant(problem, rows, k):
         classifier, x, y, key = problem
         row, again = jnp.divmod(k, restarts)
-        key, begin = jax.random.fold_in(key, k), x
+        # Row, then run: more restarts add runs to those of fewer.
+        key, begin = jax.random.fold_in(jax.random.fold_in(key, row), again), x
         if restarts > 1:
-            start_key, key = jax.random.split(key)
+            start_key = jax.random.fold_in(key, 2 * steps)  # the steps use those below
             begin = jnp.where(again > 0, _random_start(threat, x, start_key), x)
         return classifier, x, y, key, rows[row], begin
 

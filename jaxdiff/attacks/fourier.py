@@ -23,7 +23,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, ScalarLike
 
-from jaxdiff.attacks.threat import Perturbation, Threat, check_radius, into_box, length
+from jaxdiff.attacks.threat import Perturbation, Threat, add_inside, check_radius, into_box, length
 from jaxdiff.types import Image, PRNGKey
 
 __all__ = ["fourier_l2", "low_frequency"]
@@ -72,8 +72,9 @@ def low_frequency(threat: Threat, cutoff: float | int, rounds: int = 8) -> Threa
 def fourier_l2(radius: ScalarLike, decay: float | int = 1.0) -> Threat:
     """The L2 ball (in pixels) in the coordinates z of equation (2): `decay` 0 is plain L2, 1 a natural image's spectrum.
 
-    |x' - x| <= radius and the box hold exactly: `apply` clips, which only shortens. Steps have unit length in pixels, along the
-    preconditioned gradient, and the projection is the nearest point in z: the optimum is that of L2, the way there another.
+    |x' - x| <= radius and the box hold exactly: `apply` clips, which only shortens. The gradient of a clipped pixel is 0 only
+    if the loss wants it further out. Steps have unit length in pixels, along the preconditioned gradient, and the projection
+    is the nearest point in z: the optimum is that of L2, the way there another.
     Random starts are coloured noise as long as a uniform draw from the ball. Raises ValueError for a negative radius or decay,
     and for images that are not "h w c".
     """
@@ -98,7 +99,7 @@ def fourier_l2(radius: ScalarLike, decay: float | int = 1.0) -> Threat:
 
     return Threat(
         init=init,
-        apply=lambda x, z: jnp.clip(x + _hartley(pixels(z)), 0.0, 1.0),
+        apply=lambda x, z: add_inside(x, _hartley(pixels(z))),
         project=project,
         steepest=optax.stateless(steepest),
         norm=norm,

@@ -18,23 +18,24 @@ import optax
 from jaxtyping import ScalarLike
 
 from jaxdiff.attacks.planes import plane_l1
-from jaxdiff.attacks.threat import Perturbation, Threat, check_radius
+from jaxdiff.attacks.threat import Perturbation, Threat, add_inside, check_radius
 from jaxdiff.types import Image, PRNGKey, Scalar
 
 __all__ = ["l1"]
 
 
-def l1(radius: ScalarLike, sparsity: float | int = 0.05) -> Threat:
+def l1(radius: ScalarLike, sparsity: float | int | None = 0.05) -> Threat:
     """sum_i |delta_i| <= radius inside the box; `sparsity` is the share of coordinates that one step moves (at least one).
 
-    Random starts are uniform in the ball. A step moves the coordinates with the largest gradients equally far. The gradient of
-    `apply` is that of an ascent: 0 where a coordinate stands at the border of the box and would leave it. Raises ValueError
-    for a negative radius, or a sparsity outside (0, 1].
+    Random starts are uniform in the ball. A step moves the coordinates with the largest gradients equally far; with
+    `sparsity` None it is the norm's own steepest one, all on the largest coordinate (ties share it): the best single step,
+    as of `fgsm`, and a slow one of many. The gradient of `apply` is that of an ascent: 0 where a coordinate stands at the
+    border of the box and would leave it. Raises ValueError for a negative radius, or a sparsity outside (0, 1].
     """
     check_radius(radius)
-    if not 0.0 < sparsity <= 1.0:
+    if sparsity is not None and not 0.0 < sparsity <= 1.0:
         raise ValueError(
-            f"l1 needs a sparsity in (0, 1], the share of coordinates of a step; got {sparsity}."
+            f"l1 needs a sparsity in (0, 1], the share of coordinates of a step, or None; got {sparsity}."
         )
 
     def init(key: PRNGKey, x: Image) -> Perturbation:
@@ -43,17 +44,11 @@ def l1(radius: ScalarLike, sparsity: float | int = 0.05) -> Threat:
         draw = jax.random.laplace(sizes_key, x.shape, x.dtype)
         return radius * draw / (_norm(draw) + jax.random.exponential(slack_key, (), x.dtype))
 
-    def steepest(g: Perturbation, _) -> Perturbation:
-        k = max(1, math.ceil(sparsity * g.size))
-        sizes, places = jax.lax.top_k(jnp.abs(g).ravel(), k)
-        signs = jnp.sign(g).ravel()[places] / jnp.maximum(jnp.sum(sizes > 0.0), 1).astype(g.dtype)
-        return jnp.zeros(g.size, g.dtype).at[places].set(signs).reshape(g.shape)
-
     return Threat(
         init=init,
-        apply=_add,
+        apply=add_inside,
         project=lambda delta, x: _project(delta, x, radius),
-        steepest=optax.stateless(steepest),
+        steepest=optax.stateless(lambda g, _: _largest(g) if sparsity is None else _sparse(g, sparsity)),
         norm=_norm,
         radius=radius,
         to_plane=plane_l1,
@@ -62,6 +57,18 @@ def l1(radius: ScalarLike, sparsity: float | int = 0.05) -> Threat:
 
 def _norm(delta: Perturbation) -> Scalar:
     return jnp.sum(jnp.abs(delta))
+
+
+def _largest(g: Perturbation) -> Perturbation:
+    signs = jnp.where(jnp.abs(g) == jnp.max(jnp.abs(g)), jnp.sign(g), 0.0)
+    return signs / jnp.maximum(_norm(signs), 1.0)
+
+
+def _sparse(g: Perturbation, sparsity: float | int) -> Perturbation:
+    k = max(1, math.ceil(sparsity * g.size))
+    sizes, places = jax.lax.top_k(jnp.abs(g).ravel(), k)
+    signs = jnp.sign(g).ravel()[places] / jnp.maximum(jnp.sum(sizes > 0.0), 1).astype(g.dtype)
+    return jnp.zeros(g.size, g.dtype).at[places].set(signs).reshape(g.shape)
 
 
 def _project(v: Perturbation, x: Image, radius: ScalarLike) -> Perturbation:
@@ -92,18 +99,3 @@ def _project(v: Perturbation, x: Image, radius: ScalarLike) -> Perturbation:
 # A direction that knows neither x nor the box (optax hands it the gradient and delta alone) would choose the same few
 # pixels for ever once they stand at the border. So the gradient says it: losses are maximised, and where a pixel can not
 # follow its derivative, the one-sided derivative inside the box is 0.
-@jax.custom_vjp
-def _add(x: Image, delta: Perturbation) -> Image:
-    return x + delta
-
-
-def _add_forward(x, delta):
-    moved = x + delta
-    return moved, moved
-
-
-def _add_backward(moved, g):
-    return g, jnp.where(jnp.where(g > 0.0, moved < 1.0, moved > 0.0), g, 0.0)
-
-
-_add.defvjp(_add_forward, _add_backward)

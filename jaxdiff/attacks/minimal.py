@@ -13,6 +13,8 @@ from jaxdiff.types import Classifier, Image, Label, Logits, PRNGKey, Scalar
 
 Rivals = Int[Array, " rivals"]  # the classes whose boundaries are looked at
 
+GRADIENTS_AT_ONCE = 16  # bounds the memory of networks with a thousand classes
+
 
 def check_planes(name: str, threat: Threat) -> None:
     """A ValueError for threats without a projection onto hyperplanes."""
@@ -34,14 +36,14 @@ def boundaries(
 ) -> tuple[Logits, Rivals, Float[Array, " rivals"], Float[Array, "rivals ..."]]:
     """(logits, rivals, f, w) at x, with f_j = z_j - z_y and w_j its gradient for the rivals j that the logits choose.
 
-    One evaluation, and a gradient for each rival. Gradients that are not finite count as 0.
+    One evaluation, and a gradient for each rival, a few at a time. Gradients that are not finite count as 0.
     """
     logits, pullback = jax.vjp(lambda x: classifier(x, key), x)
     if len(logits) < 2:
         raise ValueError("A decision boundary needs logits of at least two classes; got one.")
     rivals = choose(logits)
     row = lambda j: jax.nn.one_hot(j, logits.shape[0], dtype=logits.dtype)  # noqa: E731
-    (w,) = jax.vmap(lambda j: pullback(row(j) - row(y)))(rivals)
+    (w,) = jax.lax.map(lambda j: pullback(row(j) - row(y)), rivals, batch_size=GRADIENTS_AT_ONCE)
     return logits, rivals, logits[rivals] - logits[y], finite(w)
 
 

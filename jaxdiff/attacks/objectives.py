@@ -9,7 +9,11 @@ With the logits sorted as z_(1) >= z_(2) >= ..., the difference of logits ratio 
     DLR(z, y, target) = -(z_y - z_target) / (z_(1) - (z_(3) + z_(4)) / 2 + 1e-12).                        (2)
 
 Both are blind to a shift and to a positive scale of the logits: no rescaled classifier can starve them of gradient.
+
+All are computed in float32 at least: a confident p_y - 1 is 0 in bfloat16, and 1e-12 is 0 in float16.
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +35,7 @@ __all__ = [
 def cross_entropy() -> Objective:
     """-log softmax(logits)_y."""
 
+    @_in_float32
     def objective(logits: Logits, y: Label) -> Scalar:
         return -jax.nn.log_softmax(logits)[y]
 
@@ -40,6 +45,7 @@ def cross_entropy() -> Objective:
 def margin() -> Objective:
     """max over j != y of z_j, minus z_y: positive exactly where the label is lost (Carlini and Wagner 2017, f6)."""
 
+    @_in_float32
     def objective(logits: Logits, y: Label) -> Scalar:
         if logits.shape[0] < 2:
             raise ValueError("margin needs logits of at least two classes; got one.")
@@ -54,9 +60,10 @@ def dlr() -> Objective:
     Where y is third, it is 1 with gradient 0. ValueError for fewer classes, where (1) says nothing: `margin` serves there.
     """
 
+    @_in_float32
     def objective(logits: Logits, y: Label) -> Scalar:
-        z, top = _sorted(logits, 3, "dlr", "margin")
-        return (_highest_other(z, y) - z[y]) / (top[0] - top[2] + 1e-12)
+        top = _largest(logits, 3, "dlr", "margin")
+        return (_highest_other(logits, y) - logits[y]) / (top[0] - top[2] + 1e-12)
 
     return objective
 
@@ -64,6 +71,7 @@ def dlr() -> Objective:
 def kl() -> Objective:
     """KL(softmax(y) || softmax(logits)), with y the logits of the clean image (Zhang et al. 2019, TRADES)."""
 
+    @_in_float32
     def objective(logits: Logits, y: Logits) -> Scalar:
         log_p = jax.nn.log_softmax(y)
         return jnp.sum(jnp.exp(log_p) * (log_p - jax.nn.log_softmax(logits)))
@@ -74,6 +82,7 @@ def kl() -> Objective:
 def targeted_cross_entropy() -> TargetedObjective:
     """log softmax(logits)_target."""
 
+    @_in_float32
     def objective(logits: Logits, y: Label, target: Label) -> Scalar:
         del y
         return jax.nn.log_softmax(logits)[target]
@@ -84,6 +93,7 @@ def targeted_cross_entropy() -> TargetedObjective:
 def targeted_margin() -> TargetedObjective:
     """z_target - z_y: positive where the target has overtaken the label."""
 
+    @_in_float32
     def objective(logits: Logits, y: Label, target: Label) -> Scalar:
         return logits[target] - logits[y]
 
@@ -93,25 +103,33 @@ def targeted_margin() -> TargetedObjective:
 def targeted_dlr() -> TargetedObjective:
     """Equation (2), for four classes or more; ValueError for fewer: `targeted_margin` serves there."""
 
+    @_in_float32
     def objective(logits: Logits, y: Label, target: Label) -> Scalar:
-        z, top = _sorted(logits, 4, "targeted_dlr", "targeted_margin")
-        return (z[target] - z[y]) / (top[0] - (top[2] + top[3]) / 2 + 1e-12)
+        top = _largest(logits, 4, "targeted_dlr", "targeted_margin")
+        return (logits[target] - logits[y]) / (top[0] - (top[2] + top[3]) / 2 + 1e-12)
 
     return objective
+
+
+def _in_float32(objective: Callable[..., Scalar]) -> Callable[..., Scalar]:
+    """The objective of float32 (or wider) logits; labels stay as they are."""
+
+    def widen(a):
+        kind = jnp.result_type(a)
+        return a.astype(jnp.promote_types(kind, jnp.float32)) if jnp.issubdtype(kind, jnp.floating) else a
+
+    return lambda *arguments: objective(*map(widen, arguments))
 
 
 def _highest_other(logits: Logits, y: Label) -> Scalar:
     return jnp.max(jnp.where(jnp.arange(logits.shape[0]) == y, -jnp.inf, logits))
 
 
-def _sorted(
-    logits: Logits, classes: int, name: str, instead: str
-) -> tuple[Logits, Float[Array, " {classes}"]]:
-    """The logits in float32 at least (1e-12 is 0 in float16), and the largest few, largest first."""
+def _largest(logits: Logits, classes: int, name: str, instead: str) -> Float[Array, " {classes}"]:
+    """The largest few logits, the largest first."""
     if logits.shape[0] < classes:
         raise ValueError(
             f"{name} divides by a difference of sorted logits and needs at least {classes} classes; "
             f"got {logits.shape[0]}. Use {instead} in its place."
         )
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    return logits, jax.lax.top_k(logits, classes)[0]
+    return jax.lax.top_k(logits, classes)[0]

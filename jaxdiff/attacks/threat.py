@@ -99,3 +99,21 @@ def _unit(g: Perturbation) -> Perturbation:
     """g / |g|, and 0 for 0; scaled first, so that gradients of 1e-30 keep their direction."""
     g = g / jnp.maximum(jnp.max(jnp.abs(g)), jnp.finfo(g.dtype).tiny)
     return g / jnp.maximum(length(g), 0.5)
+
+
+@jax.custom_vjp
+def add_inside(x: Image, delta: Perturbation) -> Image:
+    """clip(x + delta, 0, 1) with the gradient of an ascent in delta: 0 only where a larger loss lies outside the box."""
+    return jnp.clip(x + delta, 0.0, 1.0)
+
+
+def _add_forward(x, delta):
+    moved = add_inside(x, delta)
+    return moved, moved
+
+
+def _add_backward(moved, g):
+    return g, jnp.where(jnp.where(g > 0.0, moved < 1.0, moved > 0.0), g, 0.0)
+
+
+add_inside.defvjp(_add_forward, _add_backward)

@@ -1,6 +1,6 @@
 """Transfer: attack a classifier one has, and try the result on one that only answers.
 
-    x' = attack(surrogate, x, y, key),    won = victim loses y at x'.                              (1)
+    x' = attack(surrogate, x, y, key),    won = victim loses y at x' (targeted: reaches it).       (1)
 
 An attack on several surrogates at once transfers better: it fools what they have in common.
 """
@@ -8,7 +8,7 @@ An attack on several surrogates at once transfers better: it fools what they hav
 import jax
 import jax.numpy as jnp
 
-from jaxdiff.attacks.attack import lost
+from jaxdiff.attacks.attack import goal
 from jaxdiff.attacks.objectives import margin
 from jaxdiff.attacks.stepwise import Stepwise, improve, start
 from jaxdiff.types import Attack, Classifier, Objective
@@ -16,20 +16,23 @@ from jaxdiff.types import Attack, Classifier, Objective
 __all__ = ["ensemble", "transfer"]
 
 
-def transfer(attack: Attack, surrogate: Classifier, objective: Objective | None = None) -> Stepwise:
+def transfer(
+    attack: Attack, surrogate: Classifier, objective: Objective | None = None, targeted: bool = False
+) -> Stepwise:
     """Equation (1) in one step and one query of the victim; its gradient is never asked for (Papernot et al. 2016).
 
     `restarts(transfer(attack, surrogate), n, objective)` tries n candidates with n queries. Among those that do not win, the
-    one with the largest `objective` (the margin) of the victim's logits is the best.
+    one with the largest `objective` (the margin) of the victim's logits is the best. `targeted` is for an `attack` towards y:
+    won where the victim says y, and the least objective is the best.
     """
-    height = margin() if objective is None else objective
+    height, has_won, side = objective or margin(), goal(targeted), -1 if targeted else 1
 
     def step(problem, best, i):
         victim, x, y, key = problem
         attack_key, judge_key = jax.random.split(jax.random.fold_in(key, i))
         candidate = attack(surrogate, x, y, attack_key)
         logits = victim(candidate, judge_key)
-        return improve(best, candidate, lost(logits, y), height(logits, y))
+        return improve(best, candidate, has_won(logits, y), side * height(logits, y))
 
     return Stepwise(1, lambda problem: start(problem[1]), step, lambda best: best)
 

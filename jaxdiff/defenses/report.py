@@ -42,6 +42,9 @@ def gradient_report(
 ) -> Report:
     """{mode: equations (1) to (4)} and {"finite_differences": {"relative_error": (5)}}, means over the images.
 
+    An image whose exact gradient is 0 or not finite, or whose numbers are not, is left out of the means of that row; every row
+    says so as "left_out" of "images".
+
     `x` is one image with a scalar label `y`, or a batch with labels [batch]; image i draws from fold_in(key, i). The objective
     is the cross-entropy and `modes` is all that the defense knows, unless they are given. ValueError for unknown modes.
     """
@@ -51,27 +54,29 @@ def gradient_report(
     views = {m: attackers_view(classifier, defense, m) for m in dict.fromkeys(["exact", *modes])}
     objective = objective or cross_entropy()
 
-    def one(x: Image, y: Array, key: PRNGKey) -> dict[str, dict[str, Scalar]]:
+    def one(x: Image, y: Array, key: PRNGKey) -> tuple[Array, dict[str, dict[str, Scalar]]]:
         draw_key, direction_key = jax.random.split(key)
         losses = {m: lambda x, view=view: objective(view(x, draw_key), y) for m, view in views.items()}
         gradients = {m: jax.grad(loss)(x) for m, loss in losses.items()}
         us = jax.random.normal(direction_key, (directions, *x.shape), x.dtype)
-        rows = {m: compare(gradients["exact"], h) for m, h in gradients.items()}
-        error = _finite_difference_error(losses["exact"], x, gradients["exact"], us)
-        return rows | {"finite_differences": {"relative_error": error}}
+        exact = gradients["exact"]
+        rows = {m: compare(exact, h) for m, h in gradients.items()}
+        error = _finite_difference_error(losses["exact"], x, exact, us)
+        there = jnp.all(jnp.isfinite(exact)) & jnp.any(exact != 0.0)
+        return there, rows | {"finite_differences": {"relative_error": error}}
 
     if jnp.ndim(y) == 0:
         x, y = x[None], y[None]
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(len(x)))
-    rows = jax.device_get(jax.jit(jax.vmap(one))(x, y, keys))
-    return jax.tree.map(lambda values: float(np.mean(values)), rows)
+    there, rows = jax.device_get(jax.jit(jax.vmap(one))(x, y, keys))
+    return {mode: _means(row, there) for mode, row in rows.items()}
 
 
 def compare(exact: Image, other: Image) -> dict[str, Scalar]:
-    """Equations (1) to (4); numbers without a meaning, such as the cosine with a gradient of 0, are NaN."""
+    """Equations (1) to (4): not finite for an exact gradient of 0; for another gradient of 0 the cosine is 0."""
     g, h = jnp.linalg.norm(exact.ravel()), jnp.linalg.norm(other.ravel())
     return {
-        "cosine": jnp.vdot(exact, other) / (g * h),
+        "cosine": jnp.vdot(exact, other) / (g * jnp.where(h == 0.0, 1.0, h)),
         "relative_error": jnp.linalg.norm((other - exact).ravel()) / g,
         "norm_ratio": h / g,
         "sign_agreement": jnp.mean(jnp.sign(exact) == jnp.sign(other), dtype=exact.dtype),
@@ -79,20 +84,32 @@ def compare(exact: Image, other: Image) -> dict[str, Scalar]:
 
 
 def report_text(report: Report) -> str:
-    """The report as a sentence on the finite differences and a Markdown table, a row for each mode."""
-    error = report["finite_differences"]["relative_error"]
+    """The report as sentences on the finite differences and on missing gradients, and a Markdown table, a row for each mode."""
+    error, missing = report["finite_differences"]["relative_error"], report["exact"]["left_out"]
     trust = (
         "can be trusted" if error < 0.05 else "CANNOT be trusted, or the loss is too rough for differences"
     )
     lines = [
         f"The exact gradient differs from finite differences by {error:.2g} of its size: it {trust}.",
         "",
-        "| gradient | " + " | ".join(name.replace("_", " ") for name in COLUMNS) + " |",
-        "|:--|" + "--:|" * len(COLUMNS),
+        "| gradient | " + " | ".join(name.replace("_", " ") for name in COLUMNS) + " | left out |",
+        "|:--|" + "--:|" * (len(COLUMNS) + 1),
     ]
+    if missing:
+        count = f"{missing:.0f} of {report['exact']['images']:.0f} images have no gradient (0 or not finite)"
+        lines[0] += f" {count}; the means leave them out."
     for mode in (m for m in report if m != "finite_differences"):
-        lines.append(f"| {mode} | " + " | ".join(f"{report[mode][name]:.4f}" for name in COLUMNS) + " |")
+        row = report[mode]
+        cells = [f"{row[name]:.4f}" for name in COLUMNS] + [f"{row['left_out']:.0f}"]
+        lines.append(f"| {mode} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _means(row: dict[str, np.ndarray], there: np.ndarray) -> dict[str, float]:
+    """The means over the images that have a gradient and finite numbers; NaN if there are none."""
+    used = np.all([there, *(np.isfinite(values) for values in row.values())], axis=0)
+    means = {name: float(values[used].mean()) if used.any() else np.nan for name, values in row.items()}
+    return means | {"images": float(len(used)), "left_out": float((~used).sum())}
 
 
 def _finite_difference_error(loss, x: Image, gradient: Image, us: Array) -> Scalar:

@@ -1,7 +1,8 @@
 """Accuracy with an exact confidence interval."""
 
+import math
 from collections.abc import Sequence
-from typing import NamedTuple, SupportsIndex
+from typing import NamedTuple, SupportsFloat, SupportsIndex
 
 import numpy as np
 
@@ -16,15 +17,16 @@ class Proportion(NamedTuple):
 
 
 def clopper_pearson(
-    successes: SupportsIndex, n: SupportsIndex, confidence: float = 0.95
+    successes: SupportsFloat, n: SupportsIndex, confidence: float = 0.95
 ) -> tuple[float, float]:
     """The exact (conservative) interval of a binomial proportion: both ends in [0, 1].
 
-    Raises ValueError unless n >= 1, 0 <= successes <= n and 0 < confidence < 1.
+    Its ends are quantiles of beta distributions, defined for a fractional number of successes too. Raises ValueError
+    unless n >= 1, 0 <= successes <= n and 0 < confidence < 1.
     """
-    k, n = successes.__index__(), n.__index__()
+    k, n = float(successes), n.__index__()
     if n < 1 or not 0 <= k <= n:
-        raise ValueError(f"An interval needs n >= 1 and 0 <= successes <= n; got {k} successes of {n}.")
+        raise ValueError(f"An interval needs n >= 1 and 0 <= successes <= n; got {k:g} successes of {n}.")
     if not 0 < confidence < 1:
         raise ValueError(f"The confidence is a fraction in (0, 1), for example 0.95; got {confidence}.")
     from scipy.stats import beta
@@ -35,8 +37,12 @@ def clopper_pearson(
     return float(low), float(high)
 
 
-def proportion(outcomes: Sequence[bool] | np.ndarray, confidence: float = 0.95) -> Proportion:
-    """The fraction of true outcomes and its Clopper-Pearson interval; ValueError if there are none."""
-    successes, n = int(np.sum(np.asarray(outcomes, bool))), len(outcomes)
+def proportion(outcomes: Sequence[bool | int | float] | np.ndarray, confidence: float = 0.95) -> Proportion:
+    """The fraction of true outcomes and its Clopper-Pearson interval; ValueError if there are none.
+
+    An outcome may also be a share in [0, 1]: their sum then counts as the successes. A share varies no more than a yes or no
+    with the same mean, so the interval is rather too wide than too narrow.
+    """
+    successes, n = math.fsum(outcomes), len(outcomes)
     low, high = clopper_pearson(successes, n, confidence)
     return Proportion(successes / n, low, high, n)

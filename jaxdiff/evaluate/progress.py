@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from jaxdiff.evaluate.ledger import Ledger
-from jaxdiff.evaluate.summary import robust
+from jaxdiff.evaluate.summary import share
 
 
 @contextmanager
@@ -18,7 +18,7 @@ def progress(label: str | None, ledger: Ledger, ids: Sequence[int]) -> Iterator[
     def update(count: int) -> None:
         rows = [ledger.rows[i] for i in ids if i in ledger.rows]
         if rows:
-            bar.set_postfix_str(f"robust {100 * sum(map(robust, rows)) / len(rows):.1f} %", refresh=False)
+            bar.set_postfix_str(f"robust {100 * sum(map(share, rows)) / len(rows):.1f} %", refresh=False)
         bar.update(count)
 
     done = sum(i in ledger.rows for i in ids)

@@ -32,6 +32,9 @@ def outcome(
 
     `loss` is the attack's at `x_adv`, `norm` the perturbation's in the threat's norm. A prediction from
     logits that are not finite is class -1, which is never right; `finite` says whether everything was.
+
+    A batch attack may add to it: `won` (the attack saw the label lost at its result), `wrong` (it saw the clean
+    image lost, and left it alone), and, from a protocol, `share`, how much of the example is robust.
     """
     finite = [jnp.isfinite(v).all() for v in (before, after, loss, norm, x_adv)]
     return {
@@ -59,7 +62,8 @@ def run_cell(
     Shapes never change (a short batch is filled up by repeating its examples, which are not `real`), so a
     jitted `attack` is traced once. What is on disk is not attacked again; lost pictures alone are. Outputs
     with one number per example go to the rows, larger ones ("adversarial", perhaps "purified") are pictures.
-    ValueError for bad ids, batches or outputs.
+    A row is not `correct_after` where the attack has `won`, nor `correct_before` where it was `wrong` (which
+    is not kept beyond that), whatever the judge has seen. ValueError for bad ids, batches or outputs.
     """
     ids = _checked_ids(ids, batch_size)
     kept, path = ids[:keep], images_path(ledger.path)
@@ -143,12 +147,18 @@ def _rows(chunk: list[int], batch: Batch, outputs: Mapping[str, Any], seconds: f
 
 def _row(example: int, label: int, values: dict[str, Any], seconds: float) -> Row:
     finite = values["finite"] and all(math.isfinite(values[name]) for name in ("loss", "norm", "linf"))
+    # The attack and the judge evaluate in batches of different widths, which round differently. Near a boundary they may
+    # disagree; one of them is enough to lose, or the nearest victories would count as failures.
+    won, wrong = values.get("won", False), values.get("wrong", False)
     judged = {
         "finite": finite,
-        "correct_before": values["before"] == label,
-        "correct_after": finite and values["after"] == label,  # what blew up has not stood
+        "correct_before": values["before"] == label and not wrong,
+        "correct_after": finite and values["after"] == label and not won,  # what blew up has not stood
     }
-    return {"id": example, "label": label} | values | judged | {"seconds": seconds}
+    if "share" in values:
+        judged["share"] = values["share"] if finite and not won and not wrong else 0.0
+    kept = {name: value for name, value in values.items() if name != "wrong"}
+    return {"id": example, "label": label} | kept | judged | {"seconds": seconds}
 
 
 def _warn_nonfinite(ledger: Ledger, ids: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""Records as a table: a row per defense, a column per attack, the lowest accuracy of each defense marked."""
+"""Records as a table: a row per defense, a column per attack, the number that counts for each defense marked."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ Cells = dict[tuple[str, str], Record]
 def markdown_table(
     records: Sequence[Mapping[str, Any]], reference: Reference | None = None, reference_name: str = "paper"
 ) -> str:
-    """A Markdown table of cells like `71.1 % [66.2, 75.7]`, the lowest of each defense in bold, and a
+    """A Markdown table of cells like `71.1 % [66.2, 75.7]`, those that count (`marked`) in bold, and a
     caption.
 
     `reference[defense][attack]` (fractions) stands beside ours, or alone where we have no value. The caption
@@ -20,30 +20,42 @@ def markdown_table(
     lines = _grid(records, reference or {}, lambda *a: _markdown_cell(*a, reference_name), "defense")
     rows = ["| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines]
     rule = "|" + "|".join([":--"] + ["--:"] * (len(lines[0]) - 1)) + "|"
-    notes = [_caption(records), "**Bold**: the lowest of each defense, the number that counts."]
+    notes = [_caption(records), f"**Bold**: {_rule(records)}."]
     return "\n".join(
         [rows[0], rule, *rows[1:], "", *(f"{note}  " for note in [*notes, *_footnotes(records)])]
     )
 
 
 def terminal_table(records: Sequence[Mapping[str, Any]], reference: Reference | None = None) -> str:
-    """The same table aligned for a terminal: `*` marks the lowest of a defense, `(ref 70.6)` a reference."""
+    """The same table aligned for a terminal: `*` marks what counts, `(ref 70.6)` a reference."""
     lines = _grid(records, reference or {}, _terminal_cell, "")
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     body = [
         "  ".join(_align(text, w, i) for i, (text, w) in enumerate(zip(line, widths, strict=True)))
         for line in lines
     ]
-    notes = [_caption(records), "* the lowest of each defense, the number that counts", *_footnotes(records)]
+    notes = [_caption(records), f"* {_rule(records)}", *_footnotes(records)]
     return "\n".join([line.rstrip() for line in body] + notes)
 
 
-def lowest(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The lowest accuracy of each defense over all its attacks."""
-    values: dict[str, float] = {}
-    for entry in records:
-        values[entry["defense"]] = min(entry["accuracy"], values.get(entry["defense"], 1.0))
-    return values
+def marked(records: Sequence[Mapping[str, Any]]) -> set[tuple[str, str]]:
+    """The cells (defense, attack) that count: the lowest of each defense, or, where records are minima over
+    attacks, image by image (`minimum_over` names the attacks), these: cells over other images compare badly.
+    """
+    marks: set[tuple[str, str]] = set()
+    for defense in {r["defense"] for r in records}:
+        row = [r for r in records if r["defense"] == defense]
+        low = min(r["accuracy"] for r in row)
+        counting = [r for r in row if r.get("minimum_over")] or [r for r in row if r["accuracy"] == low]
+        marks |= {(defense, r["attack"]) for r in counting}
+    return marks
+
+
+def _rule(records: Sequence[Mapping[str, Any]]) -> str:
+    """`marked` in words."""
+    if not any(r.get("minimum_over") for r in records):
+        return "the lowest of each defense, the number that counts"
+    return "the minimum over attacks, image by image, the number that counts; cells with other n are over other images"
 
 
 def _grid(
@@ -52,29 +64,28 @@ def _grid(
     if not records:
         raise ValueError("A table needs at least one record.")
     cells = {(r["defense"], r["attack"]): r for r in records}
-    minima, show_n = lowest(records), len({r["n"] for r in records}) > 1
+    marks, show_n = marked(records), len({r["n"] for r in records}) > 1
     named = [*cells, *((d, a) for d, attacks in reference.items() for a in attacks)]
     defenses, attacks = (list(dict.fromkeys(names)) for names in zip(*named, strict=True))
 
     def text(defense: str, attack: str) -> str:
         ours, theirs = cells.get((defense, attack)), reference.get(defense, {}).get(attack)
-        marked = ours is not None and ours["accuracy"] == minima[defense]
-        return cell(ours, theirs, marked, show_n)
+        return cell(ours, theirs, (defense, attack) in marks, show_n)
 
     return [[corner, *attacks]] + [[d, *(text(d, a) for a in attacks)] for d in defenses]
 
 
 def _markdown_cell(
-    ours: Record | None, theirs: float | int | None, marked: bool, show_n: bool, name: str
+    ours: Record | None, theirs: float | int | None, bold: bool, show_n: bool, name: str
 ) -> str:
     value = ABSENT if ours is None else _value(ours, show_n, " %")
-    value = f"**{value}**" if marked else value
+    value = f"**{value}**" if bold else value
     return value if theirs is None else f"{value} ({name} {100 * theirs:.1f})"
 
 
-def _terminal_cell(ours: Record | None, theirs: float | int | None, marked: bool, show_n: bool) -> str:
+def _terminal_cell(ours: Record | None, theirs: float | int | None, bold: bool, show_n: bool) -> str:
     value = ABSENT if ours is None else _value(ours, show_n, "")
-    value = value + ("*" if marked else " ")
+    value = value + ("*" if bold else " ")
     return value if theirs is None else f"{value} (ref {100 * theirs:.1f})"
 
 

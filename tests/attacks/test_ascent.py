@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdiff.attacks import fgsm, l2, linf, pgd
+from jaxdiff.attacks import fgsm, l1, l2, linf, pgd
 
 RADIUS = 0.1
 THREATS = {"linf": linf, "l2": l2}
@@ -114,6 +114,18 @@ def test_clip_form_of_fgsm(key):
     """x + clip(lr g, -radius, radius): small gradients move little."""
     x_adv = fgsm(linf(RADIUS), lr=0.05, form="clip")(_linear, INSIDE, key)
     np.testing.assert_allclose(x_adv - INSIDE, np.clip(0.05 * W, -RADIUS, RADIUS), atol=1e-6)
+
+
+@pytest.mark.parametrize(("make", "dual"), [(linf, 1), (l2, 2), (lambda r: l1(r, sparsity=None), np.inf)])
+def test_one_step_is_the_best_of_a_linear_loss(make, dual, key):
+    """Away from the box `fgsm` with lr = radius gains radius |w|_dual, in every norm; a tie shares the step."""
+    w = W.at[0, 0].set(3.0).at[1, 1].set(-3.0)
+    x_adv = fgsm(make(RADIUS), lr=RADIUS)(lambda x, key: jnp.vdot(w, x), INSIDE, key)
+    best = RADIUS * np.linalg.norm(np.ravel(w), dual)
+    np.testing.assert_allclose(jnp.vdot(w, x_adv - INSIDE), best, rtol=1e-5)
+    assert x_adv[0, 0, 0] - INSIDE[0, 0, 0] == pytest.approx(
+        float(INSIDE[1, 1, 0] - x_adv[1, 1, 0]), abs=1e-7
+    )
 
 
 def test_keep_best_never_returns_less(key):

@@ -1,5 +1,7 @@
 """Attacks, objectives and function transforms on classifiers whose answers are known."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,7 @@ from jaxdiff.attacks import (
     margin,
     pgd,
     restarts,
+    square_linf,
     targeted,
     untargeted,
 )
@@ -65,6 +68,35 @@ def test_targeted_reaches_its_target(key):
     for target in range(3):
         attack = targeted(pgd(linf(0.5), 0.05, 60), cross_entropy())
         assert jnp.argmax(W @ attack(_linear, X, jnp.asarray(target), key)) == target
+
+
+def test_more_restarts_hold_the_fewer(key):
+    """For every key: n + 1 runs are never worse than n, the single run without restarts included."""
+    wavy = lambda x, key: jnp.sin(3 * W @ x) + W @ x  # noqa: E731
+    start = untargeted(pgd(linf(0.3), 0.0, 1), margin())  # a random start and nothing else
+    keys = jax.random.split(key, 50)
+    heights = [
+        jax.vmap(lambda k: margin()(wavy(restarts(start, n, margin())(wavy, X, LABEL, k), k), LABEL))(keys)
+        for n in (1, 2, 3, 4)
+    ]
+    for fewer, more in itertools.pairwise(heights):
+        assert jnp.all(more >= fewer) and jnp.any(more > fewer)
+
+
+@pytest.mark.parametrize("stepwise", [False, True])
+def test_restarts_of_a_targeted_attack_reach_more(stepwise, key):
+    """Random starts alone reach a rare class now and then; of eight, one that has is kept."""
+    ascent = square_linf(0.3, 1) if stepwise else pgd(linf(0.3), 0.0, 1)
+    rarest = jnp.argmin(W @ X)
+    shifted = lambda x, key: W @ x.ravel() - 0.6 * (W @ X)  # noqa: E731
+    x, keys = X.reshape(2, 4, 1), jax.random.split(key, 64)
+
+    def reached(n):
+        attack = restarts(targeted(ascent, margin()), n, margin(), towards=True)
+        found = jax.vmap(lambda k: attack(shifted, x, rarest, k))(keys)
+        return jnp.mean(jax.vmap(lambda x: jnp.argmax(shifted(x, key)) == rarest)(found))
+
+    assert 0.0 < reached(1) < reached(8)
 
 
 def test_restarts_keep_the_best_of_independent_runs(key):

@@ -1,12 +1,13 @@
 """Directions: sequences computed by hand from the papers' formulas."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from jaxdiff.attacks import l2, linf, pgd
-from jaxdiff.attacks.directions import adam, momentum, nesterov, steepest
+from jaxdiff.attacks.directions import adam, looked_ahead, momentum, nesterov, steepest
 from jaxdiff.attacks.l1 import l1
 
 X = jnp.array([0.5, 0.5, 0.5, 0.5]).reshape(2, 2, 1)
@@ -38,20 +39,27 @@ def test_momentum_by_hand():
 
 @pytest.mark.parametrize("decay", [0.5, 1.0])
 def test_nesterov_is_the_papers_lookahead(decay, x64):
-    """Gradients are taken where x_t + alpha decay g_t of the paper is, step by step, on a bent loss."""
-    slope = lambda x: np.array(W) * (1.2 - np.array(x)) - 3 * (np.array(x) - 0.4)  # noqa: E731
-    alpha, x, g, points = 0.01, np.array(X, np.float64), np.zeros((2, 2, 1)), []
-    for _ in range(6):
+    """x_t is clipped to the ball and the box, x_t + alpha decay g_t is not: the recursion in numpy, on a bent loss."""
+    a, b = (np.array(v).reshape(2, 2, 1) for v in ([40.0, -60.0, 25.0, 90.0], [0.58, 0.44, 0.95, 0.53]))
+    slope = lambda x: a * (b - x)  # noqa: E731
+    x_0 = np.array([0.5, 0.5, 0.98, 0.5]).reshape(2, 2, 1)
+    alpha, radius, x, g, clipped, points = 0.03, 0.1, x_0, np.zeros((2, 2, 1)), 0, []
+    for _ in range(10):
         points.append(x + alpha * decay * g)
         gradient = slope(points[-1])
         g = decay * g + gradient / np.mean(np.abs(gradient))
-        x = x + alpha * np.sign(g)
-    tx, y = nesterov(linf(1.0), decay), jnp.asarray(X, jnp.float64)
-    state = tx.init(y)
-    for point in points:
-        np.testing.assert_allclose(y, point, atol=1e-12)
-        update, state = tx.update(jnp.asarray(slope(y)), state, y)
-        y = y + alpha * update
+        free = x + alpha * np.sign(g)
+        x = np.clip(np.clip(free, x_0 - radius, x_0 + radius), 0.0, 1.0)
+        clipped += np.any(x != free)
+    # The lookahead leaves the ball, and the clipping matters.
+    assert clipped > 2 and np.max(np.abs(np.array(points) - x_0)) > 1.2 * radius
+
+    def loss(x, key):
+        return -0.5 * jnp.sum(jnp.asarray(a) * jnp.square(jnp.asarray(b) - x))
+
+    threat = linf(radius)
+    attack = pgd(threat, alpha, 10, random_start=False, tx=nesterov(threat, decay))
+    np.testing.assert_allclose(attack(loss, jnp.asarray(x_0), jax.random.key(0)), x, atol=1e-9)
 
 
 @pytest.mark.parametrize("threat", [linf, l2, l1])
@@ -63,10 +71,20 @@ def test_nesterov_without_decay_is_steepest(threat):
 
 
 def test_nesterov_looks_as_far_ahead_as_it_steps():
-    """With a steady gradient the first update is 1 + decay steps long, under either norm."""
-    first = lambda threat: _follow(nesterov(threat(0.1), 1.0), [jnp.ones((3, 3, 1))])[0]  # noqa: E731
-    assert np.max(np.abs(first(linf))) == pytest.approx(2.0, rel=1e-6)
-    assert np.linalg.norm(first(l2)) == pytest.approx(2.0, rel=1e-6)
+    """After one gradient g with equal entries the lookahead is decay steps long, under either norm; at first there is none."""
+
+    def ahead(threat):
+        tx, g = nesterov(threat(0.1), 0.7), jnp.ones((3, 3, 1))
+        assert not np.any(looked_ahead(0 * g, 0.5, tx.init(g)))
+        return looked_ahead(0 * g, 0.5, tx.update(g, tx.init(g))[1])
+
+    assert np.max(np.abs(ahead(linf))) == pytest.approx(0.35, rel=1e-6)
+    assert np.linalg.norm(ahead(l2)) == pytest.approx(0.35, rel=1e-6)
+
+
+def test_nesterov_evaluates_no_iterate_to_keep(key):
+    with pytest.raises(ValueError, match="got nesterov"):
+        pgd(linf(0.1), 0.1, 2, keep_best=True, tx=nesterov(linf(0.1)))(lambda x, key: jnp.sum(x), X, key)
 
 
 def test_adam_by_hand():
@@ -95,7 +113,7 @@ def test_quadratic_losses_are_climbed(make):
     tx, delta, seen = make(threat, 0.5), jnp.zeros_like(X), []
     state = tx.init(delta)
     for _ in range(30):
-        update, state = tx.update(top - X - delta, state, delta)
+        update, state = tx.update(top - X - looked_ahead(delta, step, state), state, delta)
         delta = threat.project(delta + step * update, X)
         seen.append(float(jnp.max(jnp.abs(X + delta - top))))
     assert min(seen) < step and max(seen[-5:]) < 5 * step

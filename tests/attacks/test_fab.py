@@ -7,6 +7,7 @@ import pytest
 
 from jaxdiff.attacks.fab import fab, fab_targeted
 from jaxdiff.attacks.l1 import l1
+from jaxdiff.attacks.minimal import GRADIENTS_AT_ONCE, boundaries, highest
 from jaxdiff.attacks.threat import l2, linf
 
 THREATS = {"linf": linf, "l2": l2, "l1": l1}
@@ -138,6 +139,40 @@ def test_restarts_leave_a_plateau():
     first, more = (_run(fab(linf(0.32), 10, restarts=n), classifier, INSIDE, jnp.asarray(0)) for n in (1, 3))
     assert not first.won and more.won
     assert 0.1499 < -more.loss < 0.155
+
+
+def test_more_restarts_contain_fewer():
+    """With restarts = 3 the runs of restarts = 2 begin where they did, for every class."""
+    seen = []
+
+    def classifier(x, key):
+        jax.debug.callback(lambda x: seen.append(x.tobytes()), x)
+        return _linear(3)[0](x, key)
+
+    y, begins = _linear(3)[1], []
+    for restarts in (1, 2, 3):
+        seen.clear()
+        _run(fab_targeted(linf(0.3), 2, 1, restarts=restarts), classifier, INSIDE, y).x.block_until_ready()
+        jax.effects_barrier()
+        begins.append(set(seen))
+    assert begins[0] < begins[1] < begins[2]
+
+
+@pytest.mark.parametrize(("classes", "blocks"), [(40, {16, 7}), (17, {16}), (4, {3})])
+def test_gradients_come_a_few_at_a_time(classes, blocks):
+    """Each is the difference of two rows of a linear model's; no more than `GRADIENTS_AT_ONCE` go back through it at once."""
+    u, v = jax.random.normal(KEY, (11, 6)), jax.random.normal(KEY, (classes, 11))
+    x, y = jnp.full((3, 2, 1), 0.5), jnp.asarray(3)
+
+    def of(x):
+        return boundaries(lambda x, key: v @ (u @ x.ravel()), x, y, lambda z: highest(z, y, classes - 1), KEY)
+
+    program = str(jax.make_jaxpr(of)(x))
+    assert GRADIENTS_AT_ONCE == 16
+    assert {n for n in range(1, classes) if f"f32[{n},11]" in program} == blocks
+    logits, rivals, f, w = of(x)
+    np.testing.assert_allclose(w.reshape(classes - 1, 6), (v[rivals] - v[y][None]) @ u, atol=1e-5)
+    np.testing.assert_allclose(f, logits[rivals] - logits[y])
 
 
 @pytest.mark.parametrize("norm", ["linf", "l1"])

@@ -180,6 +180,37 @@ def test_fourier_changes_the_way_and_not_the_optimum(key):
     assert 0.99 * best < _linear(x_adv - INSIDE, key) <= best * (1 + 1e-5)
 
 
+def test_fourier_reaches_the_optimum_at_the_box():
+    """Pixels that a random start has pushed out of the box come back if the loss wants them: L2's optimum with the box.
+
+    That is clip(c w, -x, 1 - x) with the c that makes it as long as the radius.
+    """
+    # Half of the black pixels, and of the white ones, should move, by more than there are others.
+    x = jnp.round(jax.random.uniform(jax.random.key(2), SHAPE)).at[:2, 0].set(0.5)
+    w, room = np.array(W, np.float64), (-np.array(x), 1 - np.array(x))
+    low, high = 0.0, 100.0
+    for _ in range(60):
+        c = (low + high) / 2
+        low, high = (c, high) if np.linalg.norm(np.clip(c * w, *room)) < 1.0 else (low, c)
+    best = np.vdot(w, np.clip(c * w, *room))
+    attack = jax.jit(jax.vmap(lambda key: pgd(fourier_l2(1.0, 0.5), 0.2, 100)(_linear, x, key)))
+    moved = np.array(attack(jax.random.split(jax.random.key(0), 3))) - np.array(x)
+    gains = np.einsum("nhwc,hwc->n", moved, w)
+    assert np.min(gains) > 0.97 * best and np.max(gains) <= best * (1 + 1e-5)
+
+
+def test_fourier_gradients_at_the_box():
+    """Beyond a border the derivative is 0 only where the loss would go further; `decay` 0 keeps lengths."""
+    threat, x = fourier_l2(9.0, 0.0), jnp.zeros((4, 4, 1)).at[:2].set(1.0)
+    z = jax.random.normal(jax.random.key(0), x.shape)
+    w = jax.random.normal(jax.random.key(1), x.shape)
+    image, back = jax.vjp(lambda z: threat.apply(x, z), z)
+    assert jnp.min(image) == 0.0 and jnp.max(image) == 1.0
+    wanted = jnp.where(((image == 0) & (w < 0)) | ((image == 1) & (w > 0)), 0.0, w)
+    assert 0 < jnp.sum(wanted == 0) < jnp.sum((image == 0) | (image == 1))
+    np.testing.assert_allclose(jnp.sum(back(w)[0] ** 2), jnp.sum(wanted**2), rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", THREATS)
 def test_vanishing_gradients(name):
     steepest = THREATS[name](0.1).steepest

@@ -116,6 +116,12 @@ def test_steps_follow_the_largest_coordinates(sparsity, moved):
     np.testing.assert_allclose(d.ravel(), expected, rtol=1e-6)
     np.testing.assert_allclose(direction(1e-30 * W), d)
     assert jnp.array_equal(direction(0.0 * W), 0.0 * W)
+    if moved == 1:  # the norm's own steepest direction; ties share the step
+        own = lambda g: l1(1.0, None).steepest.update(g, l1(1.0).steepest.init(g))[0]  # noqa: E731
+        np.testing.assert_array_equal(own(W), d)
+        tie = jnp.zeros(SHAPE).at[1, 2].set(-3.0).at[3, 0].set(3.0).at[0, 0].set(2.9)
+        np.testing.assert_array_equal(own(1e-30 * tie), jnp.zeros(SHAPE).at[1, 2].set(-0.5).at[3, 0].set(0.5))
+        assert jnp.array_equal(own(0.0 * W), 0.0 * W)
     # Where fewer coordinates have a gradient than may move, the step is as long.
     assert _size(direction(jnp.zeros(SHAPE).at[1, 2].set(-3.0))) == pytest.approx(1.0)
 

@@ -9,6 +9,7 @@ from jaxdiff.attacks.attack import lost
 from jaxdiff.attacks.objectives import (
     cross_entropy,
     dlr,
+    kl,
     margin,
     targeted_cross_entropy,
     targeted_dlr,
@@ -117,6 +118,24 @@ def test_narrow_logits_stay_finite(name, dtype, logits):
     assert value.dtype == jnp.float32 and jnp.isfinite(value)
     # The slope of a tie is 1e12 and more: too much for float16 alone.
     assert jnp.all(jnp.isfinite(gradient)) or (dtype == jnp.float16 and len(set(logits)) < 4)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize("name", [*OBJECTIVES, *TARGETED, "kl"])
+def test_narrow_logits_are_widened(name, dtype):
+    """Values and gradients are those of the same numbers in float32, here of a sure classifier: p_y - 1 is not 0."""
+    z = jnp.array([9.5, 1.25, 0.5, -3.0], dtype)
+    clean = jnp.array([9.0, 1.0, 1.5, -2.5], dtype)
+    if name in TARGETED:
+        of = lambda z: TARGETED[name](z, jnp.asarray(0), TARGET)  # noqa: E731
+    elif name == "kl":
+        of = lambda z: kl()(z, clean.astype(z.dtype))  # noqa: E731
+    else:
+        of = lambda z: OBJECTIVES[name](z, jnp.asarray(0))  # noqa: E731
+    (value, gradient), (wide, slope) = (jax.value_and_grad(of)(z) for z in (z, z.astype(jnp.float32)))
+    assert value.dtype == jnp.float32 and value == wide
+    np.testing.assert_allclose(gradient.astype(jnp.float32), slope, rtol=2.0**-8, atol=1e-6)
+    assert name not in ("cross_entropy", "targeted_cross_entropy", "kl") or gradient[0] != 0
 
 
 def test_targeted_dlr_needs_four_classes():

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdiff.attacks import cross_entropy, linf, margin, restarts, targeted, untargeted
+from jaxdiff.attacks import cross_entropy, linf, margin, targeted, untargeted
 from jaxdiff.attacks.attack import lost
 from jaxdiff.attacks.pool import pooled
 from jaxdiff.attacks.stepwise import Stepwise, ascent_gradient, improve, in_turn, start
@@ -100,12 +100,11 @@ def test_order_and_company_do_not_matter():
 
 
 def test_runs_in_turn_are_the_best_of_separate_runs():
-    """The loss of n restarts is the largest of n single runs, each with its own key; queries add up."""
+    """The loss of n runs in turn is the largest of n single runs, each with its own key; queries add up."""
     y, keys = _problems()
     single, n = untargeted(_noisy_climb(0.02), margin()), 3
-    together = jax.jit(jax.vmap(lambda x, y, k: restarts(single, n, margin()).run(_wavy, x, y, k)))(
-        X, y, keys
-    )
+    in_all = in_turn(single, n, lambda problem, _, k: (*problem[:-1], jax.random.fold_in(problem[-1], k)))
+    together = jax.jit(jax.vmap(lambda x, y, k: in_all.run(_wavy, x, y, k)))(X, y, keys)
     one = jax.jit(jax.vmap(lambda x, y, k: single.run(_wavy, x, y, k)))
     runs = [one(X, y, jax.vmap(lambda k: jax.random.fold_in(k, i))(keys)) for i in range(n)]
     np.testing.assert_allclose(together.loss, np.max([r.loss for r in runs], axis=0), atol=1e-5)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdiff.attacks import cross_entropy, linf, margin, pgd, restarts, untargeted
+from jaxdiff.attacks import cross_entropy, linf, margin, pgd, restarts, targeted, untargeted
 from jaxdiff.attacks.transfer import ensemble, transfer
 
 X = jnp.full((8,), 0.5)
@@ -45,7 +45,7 @@ def test_one_query_a_candidate_and_no_gradient_of_the_victim(key):
     closed.defvjp(refuse, refuse)
 
     def victim(x, key):
-        jax.debug.callback(lambda _: calls.append(1), x)
+        jax.debug.callback(calls.append, x)
         return closed(x)
 
     random_start = untargeted(pgd(linf(RADIUS), 0.01, 3), cross_entropy())
@@ -53,11 +53,28 @@ def test_one_query_a_candidate_and_no_gradient_of_the_victim(key):
     best = restarts(once, 5, margin()).run(victim, X, Y, key)
     jax.effects_barrier()
     assert len(calls) == 5 == best.queries
-    keys = jax.vmap(lambda k: jax.random.fold_in(key, k))(jnp.arange(5))
-    heights = jax.jit(jax.vmap(lambda key: once.run(_binary(W, 10.0), X, Y, key).loss))(keys)
-    np.testing.assert_allclose(best.loss, jnp.max(heights), rtol=1e-5)
-    assert jnp.min(heights) < jnp.max(heights)
+    heights = [float(margin()(_binary(W, 10.0)(x, None), Y)) for x in calls]
+    np.testing.assert_allclose(best.loss, max(heights), rtol=1e-5)
+    assert min(heights) < max(heights)
     assert jnp.max(jnp.abs(best.x - X)) <= RADIUS + 1e-6
+
+
+def test_towards_a_class(key):
+    """Three classes, two equally near: the targeted attack wins exactly where the victim comes to say y."""
+    v = jnp.stack([jnp.zeros(8), jnp.abs(W), -jnp.abs(W)])
+    attack = targeted(pgd(linf(RADIUS), RADIUS / 4, 8), margin())
+    reached = float(RADIUS * jnp.sum(jnp.abs(W)))
+    surrogate = lambda x, key: v @ (x - X)  # noqa: E731
+    for bias, wins in ((reached - 0.01, True), (reached + 0.01, False)):
+        victim = lambda x, key: v @ (x - X) + bias * jnp.array([1.0, 0.0, 0.0])  # noqa: E731
+        for y in (1, 2):
+            found = transfer(attack, surrogate, targeted=True).run(victim, X, jnp.asarray(y), key)
+            assert bool(found.won) is wins
+            np.testing.assert_allclose(found.loss, reached - bias, atol=1e-4)
+    # The label alone is lost there too, but another class than y is no victory.
+    lost = transfer(attack, lambda x, key: -surrogate(x, key), targeted=True)
+    found = lost.run(lambda x, key: surrogate(x, key), X, jnp.asarray(1), key)
+    assert not found.won and found.loss < 0
 
 
 def test_plain_attacks_transfer_and_vmap_is_a_loop(key):

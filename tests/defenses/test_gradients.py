@@ -9,11 +9,12 @@ from gaussians import exact_denoiser
 from jaxdiff.attacks import bpda
 from jaxdiff.defenses import attackers_view, diffpure
 from jaxdiff.defenses.gradients import Purifier, known_gradients
-from jaxdiff.defenses.report import gradient_report, report_text
+from jaxdiff.defenses.report import compare, gradient_report, report_text
 from jaxdiff.diffusion import VP, ddpm, euler_maruyama
 from jaxdiff.diffusion.grids import uniform
 
 PROCESS = VP()
+ALL = {"images": 6, "left_out": 0}
 W = jax.random.normal(jax.random.key(3), (3, 8))
 X = jax.random.uniform(jax.random.key(4), (6, 8))
 Y = jnp.arange(6) % 3
@@ -72,7 +73,31 @@ def test_report_on_a_shrinking_defense(key):
     shrink = lambda x, key: 0.3 * x + 0.1 * jax.random.normal(key, x.shape)  # noqa: E731
     row = gradient_report(_bent, shrink, X, Y, key, modes=["bpda"])["bpda"]
     expected = {"cosine": 1.0, "relative_error": 1 / 0.3 - 1, "norm_ratio": 1 / 0.3, "sign_agreement": 1.0}
-    assert row == pytest.approx(expected, rel=1e-4)
+    assert row == pytest.approx(expected | ALL, rel=1e-4)
+
+
+def test_images_without_a_gradient_are_counted_and_left_out(key):
+    """Where the defense is flat there is nothing to compare; the other images keep their numbers."""
+
+    def shrink(x, key):
+        x = jnp.where(jnp.all(x == 0.0), jax.lax.stop_gradient(x), x)
+        return 0.3 * x
+
+    x = X.at[:2].set(0.0)
+    report = gradient_report(_bent, shrink, x, Y, key, modes=["bpda"])
+    expected = {"cosine": 1.0, "relative_error": 1 / 0.3 - 1, "norm_ratio": 1 / 0.3, "sign_agreement": 1.0}
+    assert report["bpda"] == pytest.approx(expected | {"images": 6, "left_out": 2}, rel=1e-4)
+    assert report["finite_differences"]["left_out"] == 2
+    assert report["finite_differences"]["relative_error"] < 1e-2
+    assert "2 of 6 images have no gradient" in report_text(report)
+    none = report_text(gradient_report(_bent, shrink, x[:2], Y[:2], key, modes=["bpda"]))
+    assert "2 of 2 images have no gradient" in none and "CANNOT be trusted" in none
+
+
+def test_comparisons_with_nothing(key):
+    """A view of 0 points nowhere and misses everything."""
+    row = compare(X[0], 0.0 * X[0])
+    assert row == {"cosine": 0.0, "relative_error": 1.0, "norm_ratio": 0.0, "sign_agreement": 0.0}
 
 
 def test_report_on_a_blind_attacker(key):
@@ -95,8 +120,12 @@ def test_exact_agrees_with_finite_differences_and_nothing_else_does(key):
     assert set(report) == {"exact", "bpda", "blind", "adjoint", "surrogate", "finite_differences"}
     assert report["finite_differences"]["relative_error"] < 1e-2
     assert report["exact"] == pytest.approx(
-        {"cosine": 1.0, "relative_error": 0.0, "norm_ratio": 1.0, "sign_agreement": 1.0}, abs=1e-5
+        {"cosine": 1.0, "relative_error": 0.0, "norm_ratio": 1.0, "sign_agreement": 1.0} | ALL,
+        abs=1e-5,
     )
+    assert 0.03 < report["adjoint"]["relative_error"] < 1.0  # of first order in 1/8, and the report says so
+    assert report["adjoint"]["relative_error"] > 5 * report["finite_differences"]["relative_error"]
+    assert "left out" in report_text(report) and "no gradient" not in report_text(report)
     lying = gradient_report(_bent, bpda(lambda x, key: purify(x, key)), X, Y, key, modes=[])
     assert lying["finite_differences"]["relative_error"] > 0.1
     text = report_text(report)

@@ -1,10 +1,13 @@
 """The battery trips on classifiers that hide their gradient, and on no smooth one."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdiff.attacks import linf, margin, pgd, untargeted
 from jaxdiff.defenses.masking import (
     eot_noise,
     huge_radius,
@@ -21,8 +24,20 @@ W2 = jax.random.normal(jax.random.key(2), (4, 16))
 IMAGES = jax.random.uniform(jax.random.key(3), (32, 4, 4, 1))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """Compiling takes nearly all of the time here."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 def _smooth(x, key):
     return W2 @ jnp.tanh(W1 @ (x.ravel() - 0.5))
+
+
+def _linear(x, key):
+    return W2 @ (x.ravel() - 0.5)
 
 
 LABELS = jax.jit(jax.vmap(lambda x: jnp.argmax(_smooth(x, KEY))))(IMAGES)
@@ -66,6 +81,31 @@ def test_an_attack_that_goes_the_wrong_way_is_noticed():
     assert {"black_box", "huge_radius"} <= set(_battery(_smooth, white_box=backward).tripped)
 
 
+def test_an_attack_that_more_steps_do_not_help_is_noticed():
+    """The gradient is right at the images and 0 after the first step: accuracy is flat, and queries know better."""
+
+    def trap(x, key):
+        at_home = jnp.any(jnp.all(x[None] == IMAGES, (1, 2, 3)))
+        return _smooth(jnp.where(at_home, x, jax.lax.stop_gradient(x)), key)
+
+    def small_steps(radius, steps):
+        return untargeted(pgd(linf(radius), radius / 8, steps, random_start=False), margin())
+
+    battery = _battery(trap, white_box=small_steps, steps=(1, 16), draws=2)
+    assert "steps" in battery.tripped and not {"zero_gradients", "flat_dlr"} & set(battery.tripped)
+    assert "Gradient masking is likely: steps" in battery.verdict and "flat" in str(battery)
+
+
+def test_a_flat_curve_with_nothing_to_gain_trips_nothing():
+    """One step reaches the optimum of a linear model, so more do not help: that is no masking."""
+    labels = jax.jit(jax.vmap(lambda x: jnp.argmax(_linear(x, KEY))))(IMAGES)
+    battery = masking_battery(_linear, IMAGES, labels, KEY, 0.1, steps=(1, 8), restarts=2, draws=2)
+    assert battery.tripped == []
+    curve = next(check.words for check in battery.checks if check.name == "steps")
+    accuracies = set(re.findall(r"\d+%", curve))
+    assert len(accuracies) == 1 and accuracies != {"0%"}, "the curve should be flat here, above 0"
+
+
 def test_signal_to_noise_is_that_of_the_draws():
     """Gradients m + s z in d dimensions: |m|^2 / (d s^2) for one draw, four times that for means of four."""
     d, m, s = 50, 0.5, 2.0
@@ -79,8 +119,12 @@ def test_signal_to_noise_is_that_of_the_draws():
 
 
 def test_thresholds():
-    assert not steps_curve([0.6, 0.3, 0.3], (1, 10, 50), 0.05).tripped
-    assert steps_curve([0.3, 0.2, 0.4], (1, 10, 50), 0.05).tripped
+    steps = (1, 10, 50)
+    assert not steps_curve([0.6, 0.3, 0.3], steps, 0.0, 0.05).tripped
+    assert steps_curve([0.3, 0.2, 0.4], steps, 0.0, 0.05).tripped
+    assert steps_curve([0.6, 0.6, 0.6], steps, 0.3, 0.05).tripped  # flat, and queries find more
+    assert not steps_curve([0.6, 0.6, 0.6], steps, 0.0, 0.05).tripped  # flat, and nobody finds more
+    assert not steps_curve([0.6, 0.3, 0.3], steps, 0.3, 0.05).tripped  # the business of `black_box`
     assert huge_radius(0.1, 0.05).tripped and not huge_radius(0.0, 0.05).tripped
     assert queries_against_gradients(0.5, 0.3, 0.05).tripped
     assert not queries_against_gradients(0.3, 0.5, 0.05).tripped

@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
 import common
 import pytest
@@ -21,6 +22,10 @@ from jaxdiff.train import optimizer
 ROOT = Path(common.__file__).parents[1]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
 TRAINED = [name for name in CONFIGS if not name.startswith("attack_")]
+DATA = {
+    name: SimpleNamespace(image_shape=shape, num_classes=10)
+    for name, shape in (("digits", (8, 8, 1)), ("fashion_mnist", (28, 28, 1)), ("cifar10", (32, 32, 3)))
+}
 
 
 def load(name: str, variant: str = "default") -> ConfigDict:
@@ -47,7 +52,7 @@ def test_every_part_can_be_built(name, variant):
         build(optimizer, section.optimizer, total=section.train.steps)
         common.build_augment(section.augment)
     build(defenses, config.adversarial_training.loss, attack=attack)
-    for cell in robustness.cells_in_order(config).values():
+    for cell in robustness.cells_in_order(config, DATA[name]).values():
         assert callable(build_attack(cell, spec.threat.radius))
 
 
@@ -103,12 +108,12 @@ def test_unknown_cells_are_errors(change, words):
     config = load("digits").unlock()
     config.robustness.cells = change
     with pytest.raises(ValueError) as error:
-        robustness.cells_in_order(config)
+        robustness.cells_in_order(config, DATA["digits"])
     assert all(word in str(error.value) for word in words)
 
 
 def test_cells_stand_in_the_order_of_a_paper():
-    cells = list(robustness.cells_in_order(load("digits")))
+    cells = list(robustness.cells_in_order(load("digits"), DATA["digits"]))
     assert cells[0] == ("none", "standard") and cells[-1] == ("diffpure", "adaptive_pgd")
     assert [a for d, a in cells if d == "diffpure"] == list(robustness.ATTACKS)
 

@@ -1,0 +1,304 @@
+"""How cells are judged: a victory counts whoever saw it, both images meet the same draws, shares are averaged, NaN is lost."""
+
+import evaluation
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from jaxdiff.attacks import lost
+from jaxdiff.attacks.stepwise import Stepwise, improve, start
+from jaxdiff.data import dataset
+from jaxdiff.defenses import protocols
+from jaxdiff.evaluate import Ledger, outcome, proportion, run_cell, summarise, worst_case
+from jaxdiff.evaluate.summary import robust
+
+L2 = {"name": "l2", "radius": 0.5}
+IDENTITY = lambda classifier, x, y, key: x  # noqa: E731
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return dataset.digits("test")
+
+
+@pytest.fixture(scope="module")
+def weights():
+    """The mean images of the classes as a linear classifier, in order and right about many digits."""
+    train = dataset.digits("train").fetch(np.arange(300))
+    images = train["image"].reshape(300, -1)
+    means = np.stack([images[train["label"] == c].mean(0) for c in range(10)])
+    return {"w": jnp.asarray(means), "b": jnp.asarray(-0.5 * (means**2).sum(1))}
+
+
+def linear(p):
+    return lambda x, key: 4.0 * (p["w"] @ x.ravel() + p["b"])
+
+
+def luck(key):
+    """A number in [0, 1) from the bits of a key: much less to compile than a drawn one."""
+    return (jax.random.key_data(key)[-1] >> 8).astype(jnp.float32) / 2**24
+
+
+def waves(key, n):
+    """n uncorrelated numbers in [-1, 1]."""
+    return jnp.cos(2 * jnp.pi * luck(key) * jnp.arange(1.0, n + 1.0))
+
+
+def noisy(p):
+    return lambda x, key: linear(p)(x, key) + 6.0 * waves(key, 10)
+
+
+def victim_of(weights, classifier=linear, defense=None, kind=evaluation.Victim):
+    return kind("linear", 10, weights, classifier, defense)
+
+
+def evaluation_of(digits, folder, victim, n=30):
+    config = ConfigDict({"seed": 0, "data": {"name": "digits"}})
+    section = ConfigDict({"n": n, "batch_size": 16, "slots": 4})
+    return evaluation.Evaluation(victim, evaluation.Setting.of(config, section, "attack", digits, folder))
+
+
+def rows_of(digits, folder, victim, cell, n=30):
+    return evaluation_of(digits, folder, victim, n).run("cell", cell)[0]
+
+
+class Disagreeing(evaluation.Victim):
+    """The judge's logits are a little off, as rounding makes them, only more so."""
+
+    def defended(self, weights):
+        exact = self.seen(weights, "exact")
+        return lambda x, key: exact(x, key) + 0.5 * jnp.cos(3.0 * jnp.arange(10.0))
+
+
+def test_a_row_is_lost_where_the_attack_or_the_judge_says_so(tmp_path):
+    """`won` and `wrong` are the attack's word, each combination of them with a judge who sees nothing amiss."""
+    won, wrong = np.array([0, 1, 0, 1], bool), np.array([0, 0, 1, 1], bool)
+
+    def fetch(ids):
+        return {
+            "image": np.zeros((len(ids), 1, 1, 1), np.float32),
+            "label": np.zeros(len(ids), int),
+            "id": ids,
+        }
+
+    def attack(batch):
+        right = jnp.array([1.0, 0.0])
+        found = jax.vmap(lambda x: outcome(x, x, right, right, x.sum(), x.sum()))(batch["image"])
+        return found | {"won": won, "wrong": wrong, "share": np.full(4, 0.5)}
+
+    ledger = Ledger.open(tmp_path / "cell.jsonl", "f")
+    run_cell(ledger, range(4), fetch, attack, 4)
+    rows = ledger.select(range(4))
+    assert [row["correct_after"] for row in rows] == [True, False, True, False]
+    assert [row["correct_before"] for row in rows] == [True, True, False, False]
+    assert [row["share"] for row in rows] == [0.5, 0.0, 0.0, 0.0]
+    assert [row["won"] for row in rows] == won.tolist() and "wrong" not in rows[0]
+
+
+def test_a_victory_counts_though_the_judge_rounds_differently(digits, weights, tmp_path):
+    """DeepFool goes hardly past the boundary; what it has won, and what was wrong for it, does not stand."""
+    victim = victim_of(weights, kind=Disagreeing)
+    cell = {
+        "threat": L2 | {"radius": 2.0},
+        "attack": {"name": "deepfool", "steps": 20, "overshoot": 1e-3, "classes": 10},
+    }
+    rows = rows_of(digits, tmp_path, victim, cell, n=100)
+    batch = digits.fetch(np.array([row["id"] for row in rows]))
+    seen = jax.vmap(lambda x: linear(weights)(x, None))(batch["image"]).argmax(1) != batch["label"]
+    assert any(row["won"] and row["after"] == row["label"] for row in rows)  # the judge does disagree
+    assert not any(row["won"] and row["correct_after"] for row in rows)
+    assert any(w and row["before"] == row["label"] for w, row in zip(seen, rows, strict=True))
+    assert not any(w and row["correct_before"] for w, row in zip(seen, rows, strict=True))
+
+
+def test_a_victory_beyond_the_radius_is_none(digits, weights, tmp_path, monkeypatch):
+    """A radius-free attack that has won wherever it went: to 0.9 x, which for some images is too far."""
+    gone = lambda problem, best, i: improve(best, 0.9 * problem[1], jnp.asarray(True), jnp.asarray(0.0))  # noqa: E731
+    attack = Stepwise(1, lambda problem: start(problem[1]), gone, lambda best: best)
+    monkeypatch.setattr(evaluation, "stages_of", lambda cell, classes: {"": lambda radius: attack})
+    cell = {"threat": L2 | {"radius": 0.35}, "attack": {"name": "ddn"}}
+    rows = [r for r in rows_of(digits, tmp_path, victim_of(weights), cell) if r["correct_before"]]
+    assert {row["won"] for row in rows} == {True, False}
+    for row in rows:
+        assert row["won"] is (row["found"] <= 0.35 * (1 + 1e-5))
+        assert row["correct_after"] is not row["won"] and row["norm"] == (row["found"] if row["won"] else 0.0)
+
+
+def test_without_an_attack_before_is_after_and_shares_are_sums_of_votes(digits, weights, tmp_path):
+    """Of 2 draws as many are right as of at_least(1, 2) and at_least(2, 2) say yes: their mean is the average."""
+    judges = {f"{k}-of-2": {"name": "at_least", "k": k, "n": 2} for k in (1, 2)}
+    judges |= {"average": {"name": "average", "n": 2}}
+    found, evaluated = {}, evaluation_of(digits, tmp_path, victim_of(weights, noisy))
+    for name, judge in judges.items():
+        rows, _ = evaluated.run(name, {"judge": judge})
+        assert all(row["correct_before"] is row["correct_after"] for row in rows)
+        assert all(row["verdict_before"] == row["verdict"] for row in rows)
+        found[name] = summarise(rows)
+        assert found[name]["accuracy"] == pytest.approx(found[name]["accuracy_before"])
+        assert found[name]["low"] < found[name]["accuracy"] < found[name]["high"]
+    assert found["1-of-2"]["accuracy"] > found["2-of-2"]["accuracy"]
+    for name in ("accuracy", "accuracy_before", "accuracy_after"):
+        assert found["average"][name] == pytest.approx(np.mean([found[f"{k}-of-2"][name] for k in (1, 2)]))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "share"),
+    [
+        (protocols.average(4), 0.25),
+        (protocols.worst_of(4), 0),
+        (protocols.at_least(2, 4), 1),
+        (protocols.at_least(3, 4), 0),
+    ],
+)
+def test_what_stands_is_right_before_and_after(protocol, share):
+    """Draws 0 and 1 are right before, 1, 2 and 3 after: of an average only draw 1 stands, a verdict is passed on each."""
+    sides = jnp.array([[1, 1, 0, 0], [0, 1, 0, 1]], bool)
+    judgements = [
+        protocols.Judgement(protocol.verdict(z, c, jnp.asarray(0)), z, c, c[0], c[0])
+        for c, z in zip(sides, jax.nn.one_hot(1 - sides.astype(int), 2), strict=True)
+    ]
+    assert protocols.standing(protocol, *judgements, jnp.asarray(0)) == share
+
+
+@pytest.mark.parametrize("n", [3, 41, 47, 83])
+def test_all_draws_right_are_a_share_of_exactly_1(n):
+    """Division by a constant is compiled to a product with its reciprocal: 41 / 41 would not be 1."""
+    verdict = jax.jit(lambda z, c: protocols.average(n).verdict(z, c, 0))
+    assert verdict(jnp.zeros((n, 2)), jnp.ones(n, bool)) == 1.0
+
+
+def row(i, share, **more):
+    right = share == 1.0
+    return {
+        "id": i, "correct_before": right, "correct_after": right, "verdict_before": 1.0, "verdict": share, "share": share,
+        "finite": True, "norm": 0.1, "linf": 0.1, "seconds": 1.0,
+    } | more  # fmt: skip
+
+
+def test_shares_are_averaged_and_the_lowest_counts():
+    a = [row(0, 0.5), row(1, 1.0), row(2, 0.25)]
+    b = [row(0, 0.75), row(1, 0.5), row(2, 0.0)]
+    assert summarise(a)["accuracy"] == pytest.approx(1.75 / 3)
+    assert worst_case([a, b])["accuracy"] == worst_case([b, a])["accuracy"] == pytest.approx(1.0 / 3)
+    assert [robust(r) for r in b] == [True, True, False]
+    for first, second, stage in ((0.5, 0.75, "a"), (0.75, 0.5, "b"), (1.0, 1.0, "b")):
+        before = evaluation._added(None, row(0, first, queries=3), "a")
+        both = evaluation._added(before, row(0, second, queries=4), "b")
+        assert both["share"] == min(first, second) and both["stage"] == stage
+        assert both["queries"] == 7 and both["seconds"] == 2.0
+
+
+def test_the_interval_of_shares_lies_between_those_of_whole_numbers():
+    below, shares, above = (proportion(v) for v in ([1, 1, 0, 0], [1, 0.5, 0.75, 0.25], [1, 1, 1, 0]))
+    assert below.accuracy < shares.accuracy == 0.625 < above.accuracy
+    assert below.low < shares.low < above.low and below.high < shares.high < above.high
+    with pytest.raises(ValueError, match="got nan"):
+        proportion([0.5, np.nan])
+
+
+def noise_before(p):
+    return lambda x, key: x + waves(key, x.size).reshape(x.shape)
+
+
+def test_survivors_on_a_random_victim_are_decided_by_votes(digits, weights, tmp_path, monkeypatch):
+    """Without `judge` an AutoAttack is judged by a majority of 5 draws, here after two attacks that change nothing."""
+    monkeypatch.setattr(evaluation, "stages_of", lambda cell, classes: {s: lambda r: IDENTITY for s in "ab"})
+    evaluated = evaluation_of(digits, tmp_path, victim_of(weights, defense=noise_before))
+    cell = {"threat": L2, "autoattack": {"name": "standard"}}
+    rows, _ = evaluated.run("cell", cell)
+    explicit, _ = evaluated.run("explicit", cell | {"judge": {"name": "majority", "n": 5}})
+    assert all(row["correct_before"] is row["correct_after"] for row in rows)
+    assert {row["verdict"] for row in rows} == {0.0, 1.0}
+    numbers = lambda rows: [{k: v for k, v in row.items() if k != "seconds"} for row in rows]  # noqa: E731
+    assert numbers(rows) == numbers(explicit)
+    rand = {"threat": L2, "autoattack": {"name": "rand"}}
+    assert evaluation.judged_cell(victim_of(weights), rand)["judge"] == {"name": "majority", "n": 5}
+    assert evaluation.judged_cell(victim_of(weights), cell) == cell
+
+
+def test_a_random_victim_is_drawn_once_more(digits, weights, tmp_path):
+    """One draw is the same before and after; `final` is another one, as often right."""
+    rows = rows_of(digits, tmp_path, victim_of(weights, defense=noise_before), {}, n=100)
+    assert all(row["before"] == row["after"] for row in rows)
+    pairs = {(row["final"], row["correct_after"]) for row in rows}
+    assert len(pairs) == 4
+    shares = [np.mean([row[name] for row in rows]) for name in ("final", "correct_after")]
+    assert shares[0] == pytest.approx(shares[1], abs=0.2)
+
+
+def test_a_draw_that_is_not_finite_is_reported(digits, weights, tmp_path):
+    """One draw of three is enough for at_least(1, 3), but a victim that breaks in another is not robust, and is counted."""
+
+    def breaking(p):
+        return lambda x, key: jnp.where(luck(key) < 0.1, jnp.nan, linear(p)(x, key))
+
+    cell = {"judge": {"name": "at_least", "k": 1, "n": 3}}
+    rows = rows_of(digits, tmp_path, victim_of(weights, breaking), cell, n=60)
+    broken = [row for row in rows if not row["finite"]]
+    assert 0 < summarise(rows)["nonfinite"] == len(broken) < len(rows)
+    assert any(row["verdict"] == 1.0 for row in broken) and not any(robust(row) for row in broken)
+    # Nothing else is random: 4 draws, the same before and after, are all finite with probability 0.9^4.
+    assert 1 - len(broken) / len(rows) == pytest.approx(0.9**4, abs=0.2)
+    assert all(robust(row) is (row["verdict"] == 1.0) for row in rows if row["finite"])
+
+
+def test_a_broken_image_without_a_radius_reaches_the_judge(digits, weights, tmp_path, monkeypatch):
+    broken = lambda classifier, x, y, key: x * jnp.nan  # noqa: E731
+    monkeypatch.setattr(evaluation, "stages_of", lambda cell, classes: {"": lambda radius: broken})
+    cell = {"threat": {"name": "linf", "radius": 0.1}, "attack": {"name": "ddn"}}
+    rows = rows_of(digits, tmp_path, victim_of(weights), cell, n=8)
+    assert not any(row["finite"] or row["correct_after"] or robust(row) for row in rows)
+
+
+def test_the_judge_draws_what_the_attacker_saw(digits, weights, tmp_path, monkeypatch):
+    """An attack that only writes down whether the classifier it was shown was right says what the verdict will be."""
+
+    def note(classifier, x, y, key):
+        return x.at[0, 0, 0].set(jnp.where(lost(classifier(x, jax.random.fold_in(key, 7)), y), 0.0, 1.0))
+
+    monkeypatch.setattr(evaluation, "stages_of", lambda cell, classes: {"": lambda radius: note})
+    unseen = {"w": weights["w"].at[:, 0].set(0.0), "b": weights["b"]}
+    rows = rows_of(digits, tmp_path, victim_of(unseen, noisy), {"judge": {"name": "one_shot", "known": True}})
+    assert {row["verdict"] for row in rows} == {0.0, 1.0}
+    assert all((row["linf"] > 0.5) == (row["verdict"] == 1.0) for row in rows)
+
+
+def scrambled(p):
+    """A classifier whose gradient points anywhere, for who does not know the draw."""
+
+    def classifier(x, key):
+        signs = jnp.sign(waves(key, 10 * x.size)).reshape(10, x.size)
+        return linear(p)(x, key) + signs @ (x.ravel() - 0.5)
+
+    return classifier
+
+
+def test_who_knows_the_draws_does_better(digits, weights, tmp_path):
+    """One step of the gradient sign; its direction helps only against the draws it was computed for."""
+
+    def step(classifier, x, y, key):
+        gap = lambda x: jax.nn.log_softmax(classifier(x, key))[y]  # noqa: E731
+        return jnp.clip(x - 0.1 * jnp.sign(jax.grad(gap)(x)), 0.0, 1.0)
+
+    verdicts, evaluated = {}, evaluation_of(digits, tmp_path, victim_of(weights, scrambled))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "stages_of", lambda cell, classes: {"": lambda radius: step})
+        for known in (True, False):
+            rows, _ = evaluated.run(str(known), {"judge": {"name": "one_shot", "known": known}})
+            verdicts[known] = np.array([row["verdict"] for row in rows])
+    assert np.mean(verdicts[True]) < np.mean(verdicts[False])
+
+
+def test_an_evaluation_of_known_draws_is_as_many_queries(key):
+    def look(problem, best, i):
+        return improve(best, problem[1], jnp.asarray(False), problem[0](problem[1], key)[0])
+
+    attack = Stepwise(2, lambda problem: start(problem[1]), look, lambda best: best)
+    problem = (lambda x, key: x[:2] + jax.random.uniform(key), jnp.ones(3), jnp.asarray(0), key)
+    for protocol, queries in (
+        (protocols.worst_of(3), 2),
+        (protocols.known_randomness(protocols.worst_of(3)), 6),
+    ):
+        assert protocols.known_to(protocol, attack).run(*problem).queries == queries
