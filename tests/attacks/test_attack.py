@@ -56,7 +56,7 @@ def test_stronger_is_never_weaker(key):
     """The loss that pgd reaches grows with radius, with steps (of the best iterate), and with restarts."""
     bent = lambda x, key: jnp.tanh(W @ x) + 0.1 * W @ x  # noqa: E731
     wavy = lambda x, key: jnp.sin(3 * W @ x) + W @ x  # noqa: E731
-    height = lambda f, attack: float(margin()(f(attack(f, X, LABEL, key), key), LABEL))  # noqa: E731
+    height = lambda f, attack: float(jax.jit(lambda: margin()(f(attack(f, X, LABEL, key), key), LABEL))())  # noqa: E731
     by_radius = [height(bent, _attack(r)) for r in (0.05, 0.1, 0.2, 0.4)]
     by_steps = [height(wavy, _attack(0.3, steps=n)) for n in (1, 5, 25)]
     by_restarts = [height(wavy, restarts(_attack(0.3, steps=1), n, margin())) for n in (1, 2, 16)]
@@ -76,7 +76,9 @@ def test_more_restarts_hold_the_fewer(key):
     start = untargeted(pgd(linf(0.3), 0.0, 1), margin())  # a random start and nothing else
     keys = jax.random.split(key, 50)
     heights = [
-        jax.vmap(lambda k: margin()(wavy(restarts(start, n, margin())(wavy, X, LABEL, k), k), LABEL))(keys)
+        jax.jit(
+            jax.vmap(lambda k: margin()(wavy(restarts(start, n, margin())(wavy, X, LABEL, k), k), LABEL))
+        )(keys)
         for n in (1, 2, 3, 4)
     ]
     for fewer, more in itertools.pairwise(heights):
@@ -93,7 +95,7 @@ def test_restarts_of_a_targeted_attack_reach_more(stepwise, key):
 
     def reached(n):
         attack = restarts(targeted(ascent, margin()), n, margin(), towards=True)
-        found = jax.vmap(lambda k: attack(shifted, x, rarest, k))(keys)
+        found = jax.jit(jax.vmap(lambda k: attack(shifted, x, rarest, k)))(keys)
         return jnp.mean(jax.vmap(lambda x: jnp.argmax(shifted(x, key)) == rarest)(found))
 
     assert 0.0 < reached(1) < reached(8)
@@ -102,14 +104,16 @@ def test_restarts_of_a_targeted_attack_reach_more(stepwise, key):
 def test_restarts_keep_the_best_of_independent_runs(key):
     """With one step from random starts, the best of n beats the median of single runs, and NaN runs lose."""
     noisy = untargeted(pgd(linf(0.3), 0.0, 1), margin())  # a random start and nothing else
-    singles = [margin()(W @ noisy(_linear, X, LABEL, k), LABEL) for k in jax.random.split(key, 32)]
-    best = margin()(W @ restarts(noisy, 32, margin())(_linear, X, LABEL, key), LABEL)
+    height = lambda attack: jax.jit(lambda k: margin()(W @ attack(_linear, X, LABEL, k), LABEL))  # noqa: E731
+    singles = jax.vmap(height(noisy))(jax.random.split(key, 32))
+    best = height(restarts(noisy, 32, margin()))(key)
     assert best > np.quantile(singles, 0.75)
 
     def sometimes_nan(classifier, x, y, key):
         return jnp.where(jax.random.bernoulli(key), jnp.nan, x)
 
-    assert jnp.all(jnp.isfinite(restarts(sometimes_nan, 16, margin())(_linear, X, LABEL, key)))
+    found = jax.jit(lambda: restarts(sometimes_nan, 16, margin())(_linear, X, LABEL, key))()
+    assert jnp.all(jnp.isfinite(found))
 
 
 def test_objectives_are_their_definitions():

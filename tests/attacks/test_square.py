@@ -225,7 +225,7 @@ def test_company_does_not_matter(name, key):
     looped, found = jax.device_get(both(x, y, keys))
     assert {True, False} == set(looped.won.tolist()) and len(set(looped.queries.tolist())) > 2
     assert np.array_equal(looped.won, looped.queries < 60)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, looped)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, looped)
     labels = jax.vmap(lambda x: jnp.argmax(classifier(x, key)))(looped.x)
     assert jnp.array_equal(labels != y, looped.won)
 

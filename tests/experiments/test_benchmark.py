@@ -80,7 +80,8 @@ def test_ratio_is_the_time_of_the_peer_over_ours():
     row = benchmark_compare.Row("row", "2 x 3", [0.1, 0.1, 9.0], [0.2, 0.2, 0.2], 1.5, 0.0)
     assert row.ratio == pytest.approx(2.0)
     assert (
-        "| 100.0 |" in (text := " ".join(benchmark.speed_table([row]).split())) and "| 2.00 | 1.5 | 0.12 |" in text
+        "| 100.0 |" in (text := " ".join(benchmark.speed_table([row]).split()))
+        and "| 2.00 | 1.5 | 0.12 |" in text
     )
 
 
