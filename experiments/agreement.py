@@ -83,21 +83,22 @@ def fill(
     store: Store, cell: str, x: Any, y: Any, sides: dict[str, Callable[[Any, Any], Sequence[float | bool]]]
 ) -> None:
     """Runs both sides on the images that the store lacks, some at a time, the last ones filled up with the first."""
+    chunk = min(CHUNK, len(x))
     for side, run in sides.items():
         known = len(store.values(cell, side))
-        for begin in tqdm(range(known, len(x), CHUNK), desc=f"{cell}, {side}", disable=known >= len(x)):
-            real = min(CHUNK, len(x) - begin)
-            place = np.resize(np.arange(begin, begin + real), CHUNK)  # one shape, compiled once
+        for begin in tqdm(range(known, len(x), chunk), desc=f"{cell}, {side}", disable=known >= len(x)):
+            real = min(chunk, len(x) - begin)
+            place = np.resize(np.arange(begin, begin + real), chunk)  # one shape, compiled once
             store.extend(cell, side, np.asarray(run(x[place], y[place]))[:real].tolist())
 
 
-def robust_cell(name: str, radius: float, setting: Setting, peers: Any) -> dict[str, Callable]:
-    """Both sides' attack at a radius: whether each image is still right."""
+def robust_cell(name: str, radius: float, n: int, setting: Setting, peers: Any) -> dict[str, Callable]:
+    """Both sides' attack on n images at a radius: whether each is still right."""
     sizes = setting.sizes
     queries = 5 * sizes.queries if name == "autoattack" else sizes.queries
     whole = autoattack.standard("linf", radius, 10, sizes.steps, queries)
     attacks = whole if name == "autoattack" else {name: whole[name]}
-    ours, right = in_stages(attacks, setting, CHUNK), judge(setting)
+    ours, right = in_stages(attacks, setting, min(CHUNK, n)), judge(setting)
 
     def theirs(x, y):
         attack = peers.module.attack(setting.theirs, name, x, y, radius, sizes.steps, queries, peers.device)
@@ -217,7 +218,7 @@ def main(argv: Sequence[str]) -> None:
                         f"{name}, {radius}/255",
                         x,
                         y,
-                        robust_cell(name, float(radius) / 255, setting, peers),
+                        robust_cell(name, float(radius) / 255, len(x), setting, peers),
                     )
     except (ValueError, FileNotFoundError) as error:
         if os.environ.get("JAXDIFF_TRACEBACK"):

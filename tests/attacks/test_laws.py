@@ -203,7 +203,9 @@ def test_every_stage_falls_at_the_margin(version, norm, classes, stage):
     attack = ENSEMBLES[version](norm, radius, classes)[stage]
     found = jax.jit(lambda: pooled(attack, 16)(model, x, y, keys))()
     _check_fallen(found, model, x, y, norm, radius)
-    near = margins < (0.4 if stage == "square" else 0.75) * radius
+    # Cross-entropy climbs towards the strongest of several rivals, which need not be the nearest.
+    loose = stage == "square" or (stage == "apgd-ce" and classes > 2)
+    near = margins < (0.4 if loose else 0.75) * radius
     assert np.sum(near) >= 3 and np.sum(margins > radius) >= 3
     assert np.all(found.won[near])
     assert not np.any(found.won[margins > radius])
