@@ -46,15 +46,7 @@ NORMS = {  # ours, the order of the norm, foolbox's name and settings
 }
 GENERATIONS = 20  # of 400 one-pixel members
 NAMES = (*PARTS, "autoattack", *NORMS, "one pixel")
-
-WEIGHTS = flags.DEFINE_string("weights", None, "Weights of ResNet-20 as npz.", required=True)
-OUTPUT = flags.DEFINE_string("output", None, "A JSON file that keeps what is done.", required=True)
-N = flags.DEFINE_integer("n", 500, "Images of the robust accuracies.", lower_bound=1)
-FEW = flags.DEFINE_integer("few", 100, "Images of the norms and of one pixel.", lower_bound=1)
-RADII = flags.DEFINE_list("radii", ["0.5", "1", "2"], "In units of 1/255.")
-ONLY = flags.DEFINE_list("only", list(NAMES), f"Of {', '.join(NAMES)}.")
-STEPS = flags.DEFINE_integer("steps", 100, "Steps of APGD and FAB.", lower_bound=1)
-QUERIES = flags.DEFINE_integer("queries", 1000, "Queries of Square alone; in AutoAttack five times as many.")
+FLAGS = flags.FLAGS
 
 
 class Store:
@@ -175,28 +167,28 @@ def verdicts(store: Store, n: int) -> tuple[str, list[str]]:
 
 def load(peers: Any) -> tuple[Setting, dict[str, Any], np.ndarray, np.ndarray]:
     """The network of both sides, what identifies the run, and the images that are right, of a seeded permutation."""
-    arrays = load_npz(WEIGHTS.value)
-    sizes = Sizes(steps=STEPS.value, queries=QUERIES.value)
+    arrays = load_npz(FLAGS.weights)
+    sizes = Sizes(steps=FLAGS.steps, queries=FLAGS.queries)
     model, variables = ResNetCIFAR(sizes.depth), resnet_cifar_from_torch(arrays)
     data = dataset.tfds("cifar10", "test")
-    batch = data.fetch(np.random.RandomState(0).permutation(len(data))[: N.value])
+    batch = data.fetch(np.random.RandomState(0).permutation(len(data))[: FLAGS.n])
     theirs = peers.module.resnet(sizes.depth, arrays, peers.device)
     setting = Setting(sizes, model, variables, theirs, batch["image"], batch["label"])
     right = judge(setting)(batch["image"], batch["label"])
     identity = {
-        "weights": hashlib.sha256(Path(WEIGHTS.value).read_bytes()).hexdigest()[:16],
+        "weights": hashlib.sha256(Path(FLAGS.weights).read_bytes()).hexdigest()[:16],
         "n": len(right),
-        "few": FEW.value,
+        "few": FLAGS.few,
         "right": int(right.sum()),
-        "steps": STEPS.value,
-        "queries": QUERIES.value,
+        "steps": FLAGS.steps,
+        "queries": FLAGS.queries,
     }
     return setting, identity, batch["image"][right], batch["label"][right]
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs what --output lacks; prints the table."""
-    unknown = sorted(set(ONLY.value) - set(NAMES)) + list(argv[1:])
+    unknown = sorted(set(FLAGS.only) - set(NAMES)) + list(argv[1:])
     if unknown:
         sys.exit(f"error: unknown {unknown[0]!r}; --only takes {', '.join(NAMES)}.")
     use_all_cores()
@@ -205,14 +197,14 @@ def main(argv: Sequence[str]) -> None:
         sys.exit(f"error: {peers.missing}")
     try:
         setting, identity, x, y = load(peers)
-        store = Store(Path(OUTPUT.value), identity)
-        for name in [name for name in NAMES if name in ONLY.value]:
+        store = Store(Path(FLAGS.output), identity)
+        for name in [name for name in NAMES if name in FLAGS.only]:
             if name in NORMS:
-                fill(store, name, x[: FEW.value], y[: FEW.value], norm_cell(name, setting))
+                fill(store, name, x[: FLAGS.few], y[: FLAGS.few], norm_cell(name, setting))
             elif name == "one pixel":
-                fill(store, name, x[: FEW.value], y[: FEW.value], pixel_cell(setting))
+                fill(store, name, x[: FLAGS.few], y[: FLAGS.few], pixel_cell(setting))
             else:
-                for radius in RADII.value:
+                for radius in FLAGS.radii:
                     fill(
                         store,
                         f"{name}, {radius}/255",
@@ -230,5 +222,18 @@ def main(argv: Sequence[str]) -> None:
         sys.exit(f"error: the sides disagree on {', '.join(faults)}.")
 
 
+def define_flags() -> None:
+    """Not at import: other experiments have flags of the same names."""
+    flags.DEFINE_string("weights", None, "Weights of ResNet-20 as npz.", required=True)
+    flags.DEFINE_string("output", None, "A JSON file that keeps what is done.", required=True)
+    flags.DEFINE_integer("n", 500, "Images of the robust accuracies.", lower_bound=1)
+    flags.DEFINE_integer("few", 100, "Images of the norms and of one pixel.", lower_bound=1)
+    flags.DEFINE_list("radii", ["0.5", "1", "2"], "In units of 1/255.")
+    flags.DEFINE_list("only", list(NAMES), f"Of {', '.join(NAMES)}.")
+    flags.DEFINE_integer("steps", 100, "Steps of APGD and FAB.", lower_bound=1)
+    flags.DEFINE_integer("queries", 1000, "Queries of Square alone; in AutoAttack five times as many.")
+
+
 if __name__ == "__main__":
+    define_flags()
     app.run(main)
