@@ -27,9 +27,7 @@ class Sizes(NamedTuple):
 
     depth: int = 20
     images: int = 200
-    slots: int = (
-        4  # of a CPU device: few cost hardly more an image, and fewer idle at the end; a GPU takes all
-    )
+    slots: int = 4  # of a CPU device, where few cost hardly more an image; a GPU takes all
     radius: float = 1 / 255
     steps: int = 100
     square: int = 1000
