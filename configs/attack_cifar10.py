@@ -2,10 +2,10 @@
 
     JAXDIFF_WEIGHTS_DIR=... python experiments/attack.py --config=configs/attack_cifar10.py --workdir=runs/attack_cifar10
 
-The weights are the public `resnet20-12fca82f` (akamaster) as npz; the images are the first 500 of a seeded permutation
-of TFDS's `cifar10` test set. An ordinarily trained network falls to tiny perturbations: the L-infinity radius is 1/255.
-Variant "smoke": the same attacks with few steps on an untrained network; "autoattack": AutoAttack alone, at
-0.5, 1 and 2 /255.
+The weights are the public `resnet20-12fca82f` (akamaster) as npz, and `resnet56-4bfd9763` for the transfer attack; the
+images are the first 500 of a seeded permutation of TFDS's `cifar10` test set. An ordinarily trained network falls to tiny
+perturbations: the L-infinity radius is 1/255. Variant "smoke": the same attacks with few steps on an untrained network;
+"autoattack": AutoAttack alone, at 0.5, 1 and 2 /255.
 """
 
 from ml_collections import ConfigDict
@@ -22,6 +22,15 @@ CE, DLR, MARGIN = {"name": "cross_entropy"}, {"name": "dlr"}, {"name": "margin"}
 def _climb(ascent, objective=CE, threat=LINF, **more):
     # Dicts of their own: an override of one cell is none of the others.
     return {"threat": dict(threat), "ascent": dict(ascent), "objective": dict(objective), **more}
+
+
+def _resnet(depth, digest):
+    return {
+        "name": "converted",
+        "model": {"name": "ResNetCIFAR", "depth": depth},
+        "weights": f"$JAXDIFF_WEIGHTS_DIR/resnet{depth}-{digest}.npz",
+        "converter": "resnet_cifar_from_torch",
+    }
 
 
 def _cells():
@@ -43,6 +52,7 @@ def _cells():
         "ddn": {"threat": dict(L2), "attack": {"name": "ddn"}, "n": 128},
         "nes": _climb({"name": "nes", "lr": RADIUS / 4, "budget": 5000, "samples": 50}, MARGIN, n=128),
         "hop-skip-jump": {"threat": dict(L2), "attack": {"name": "hop_skip_jump", "budget": 5000}, "n": 128},
+        "transfer": _climb(pgd, surrogates=("resnet56",)),
         "low-frequency": _climb(pgd, low_frequency=0.25),
         "one-pixel": {"attack": {"name": "pixels", "k": 1}, "n": 128},
         "stadv": {"attack": {"name": "stadv", "bound": 0.05}, "n": 128},
@@ -67,14 +77,8 @@ def get_config(variant: str = "default") -> ConfigDict:
         "slots": 4,  # for CPUs; a GPU wants many
         "show": 8,
         "panel": ("apgd-ce", "square", "one-pixel", "stadv"),
-        "classifiers": {
-            "resnet20": {
-                "name": "converted",
-                "model": {"name": "ResNetCIFAR", "depth": 20},
-                "weights": "$JAXDIFF_WEIGHTS_DIR/resnet20-12fca82f.npz",
-                "converter": "resnet_cifar_from_torch",
-            }
-        },
+        "classifiers": {"resnet20": _resnet(20, "12fca82f")},
+        "surrogates": {"resnet56": _resnet(56, "4bfd9763")},
         "cells": _cells(),
         "flow": ("stadv",),
         "masking": {"n": 64, "radius": RADIUS},
@@ -96,7 +100,7 @@ def get_config(variant: str = "default") -> ConfigDict:
             for name in ("0_5", "1", "2")
         }
         config.attack.panel, config.attack.flow = (), ()
-        del config.attack.curve
+        del config.attack.curve, config.attack.surrogates
     if variant == "smoke":
         from smoke import shrink_attacks
 

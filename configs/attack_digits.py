@@ -40,6 +40,7 @@ def _cells():
         "square": _climb({"name": "square_linf", "queries": 1000}, MARGIN),
         "nes": _climb({"name": "nes", "lr": RADIUS / 8, "budget": 5000, "samples": 50}, MARGIN),
         "hop-skip-jump": {"threat": dict(L2), "attack": {"name": "hop_skip_jump", "budget": 2500}},
+        "transfer": _climb(PGD, surrogates=("small",)),
         "low-frequency": _climb(PGD, low_frequency=0.5),
         "one-pixel": {"attack": {"name": "pixels", "k": 1, "population": 100, "generations": 30}},
         "stadv": {"attack": {"name": "stadv", "bound": 0.1}},
@@ -71,6 +72,14 @@ def get_config(variant: str = "default") -> ConfigDict:
         "classifiers": {
             "plain": {**trained, "section": "classifier"},
             "adversarially-trained": {**trained, "section": "adversarial_training"},
+        },
+        "surrogates": {
+            "small": {
+                "name": "fitted",
+                "model": {"name": "CNN", "channels": (16, 16)},
+                "data": {"name": "digits"},
+                "steps": 500,
+            }
         },
         "cells": _cells(),
         "masking": {"n": 100, "radius": 0.1},

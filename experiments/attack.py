@@ -12,6 +12,8 @@ from datetime import date
 from pathlib import Path
 
 import classifiers
+import jax
+import jax.numpy as jnp
 import numpy as np
 from attack_figures import curves_of, draw_figures
 from attack_tables import ALL, WHOLE, costs, minima, write_per_image
@@ -34,9 +36,16 @@ NEEDED = {
 
 
 def build_victim(name: str, spec: Mapping, data: Dataset) -> Victim:
-    """The classifier of a row."""
+    """The classifier of a row; ValueError if its classes are not those of the data."""
     model, variables = build(classifiers, spec, image_shape=data.image_shape)
-    return Victim(name, data.num_classes, variables, lambda weights: as_classifier(model, weights))
+    victim = Victim(name, data.num_classes, variables, lambda weights: as_classifier(model, weights))
+    image = jax.ShapeDtypeStruct(data.image_shape, jnp.float32)
+    logits = jax.eval_shape(victim.classifier(variables), image, jax.random.key(0))
+    if logits.shape != (data.num_classes,):
+        raise ValueError(
+            f"The classifier {name!r} has the output {logits.shape}; {data.name} has {data.num_classes} classes."
+        )
+    return victim
 
 
 def checked_cells(config: ConfigDict, data: Dataset | None = None) -> dict[str, dict]:
@@ -44,7 +53,8 @@ def checked_cells(config: ConfigDict, data: Dataset | None = None) -> dict[str, 
     check_needed(config.attack)
     cells, data = config.attack.cells.to_dict(), load_data(config, "test") if data is None else data
     for name, cell in cells.items():
-        check_cell(f"config.attack.cells.{name}", cell, data.image_shape, data.num_classes)
+        known = config.attack.get("surrogates", ())
+        check_cell(f"config.attack.cells.{name}", cell, data.image_shape, data.num_classes, known)
     if not cells:
         raise ValueError("config.attack.cells names no attack.")
     for victim in config.attack.classifiers:
@@ -74,8 +84,10 @@ def check_figures(spec: ConfigDict, cells: Mapping[str, Mapping]) -> None:
             raise ValueError(f"config.attack.{field} names {unknown[0]!r}; the cells are {sorted(cells)}.")
     for name in spec.flow:
         attack = cells[name].get("attack", {}).get("name", "")
-        if not attack.startswith("stadv") or "restarts" in cells[name]:
-            raise ValueError(f"config.attack.flow draws stadv without restarts; {name!r} is another attack.")
+        if not attack.startswith("stadv") or {"restarts", "surrogates"} & set(cells[name]):
+            raise ValueError(
+                f"config.attack.flow draws stadv on its victim without restarts; {name!r} is another attack."
+            )
     for name in curve:
         if "threat" not in cells[name]:
             raise ValueError(
@@ -86,8 +98,11 @@ def check_figures(spec: ConfigDict, cells: Mapping[str, Mapping]) -> None:
 def evaluations(config: ConfigDict, workdir: Path, data: Dataset) -> dict[str, Evaluation]:
     """One evaluation a classifier, all on the same images."""
     setting = Setting.of(config, config.attack, "attack", data, workdir)
-    sources = config.attack.classifiers.to_dict()
-    return {name: Evaluation(build_victim(name, source, data), setting) for name, source in sources.items()}
+    victims, others = (
+        {name: build_victim(name, source, data) for name, source in config.attack.get(field, {}).items()}
+        for field in ("classifiers", "surrogates")
+    )
+    return {name: Evaluation(victim, setting, others) for name, victim in victims.items()}
 
 
 def check_gradients(config: ConfigDict, evaluation: Evaluation, rows: list[dict]) -> str:

@@ -1,6 +1,6 @@
 """Cells are checked before anything runs, up to the trace of their attacks: hours later would be too late."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -17,17 +17,17 @@ from jaxdiff.defenses.gradients import VIEWS
 
 EVERY = {"threat", "objective", "gradient", "eot", "stop", "judge", "n"}
 READ = {
-    "ascent": EVERY | {"low_frequency", "targets", "draws", "restarts"},
-    "attack": EVERY | {"low_frequency", "restarts"},
-    "autoattack": EVERY,
+    "ascent": EVERY | {"surrogates", "low_frequency", "targets", "draws", "restarts"},
+    "attack": EVERY | {"surrogates", "low_frequency", "restarts"},
+    "autoattack": EVERY | {"surrogates"},
 }
 CELL = set(READ).union(*READ.values())
 
 ROLES = {
     "threat": ("flow_field", "fourier_l2", "l1", "l2", "linf"),
     "ascent": (
-        "apgd", "apgd_l1", "fgsm", "flow_ascent", "nes", "pgd", "rotation_translation", "spsa", "square_l2",
-        "square_linf", "worst_of_k",
+        "apgd", "apgd_l1", "fgsm", "flow_ascent", "nes", "pgd", "rotation_translation", "spsa", "square_l1",
+        "square_l2", "square_linf", "worst_of_k",
     ),
     "attack": (
         "boundary", "carlini_wagner", "ddn", "deepfool", "fab", "fab_targeted", "hop_skip_jump", "pixels", "stadv",
@@ -42,20 +42,28 @@ AIMED = ("stay_near", "synthesise")  # always at the class that they are given; 
 LIBRARY = {*jaxdiff.attacks.__all__, *patch.__all__, *universal.__all__, "patch", "universal"}
 # These know neither a threat nor a bound of their own: without a threat any of their victories would count.
 UNBOUNDED = ("carlini_wagner", "ddn", "stadv_original")
-OWN_NORM = {"apgd_l1": "l1", "square_l2": "l2", "square_linf": "linf"}
+OWN_NORM = {"apgd_l1": "l1", "square_l1": "l1", "square_l2": "l2", "square_linf": "linf"}
 # What the defenses know; only purifiers carry the last two.
 GRADIENTS = (*VIEWS, "adjoint", "surrogate")
 COUNTS = ("n", "eot", "draws", "restarts", "targets")
 
 
-def check_cell(where: str, cell: Cell, image_shape: tuple[int, ...], classes: int) -> None:
+def check_cell(
+    where: str,
+    cell: Cell,
+    image_shape: tuple[int, ...],
+    classes: int,
+    surrogates: Iterable[str] = (),
+) -> None:
     """ValueError unless a cell says one attack that can run, and nothing that this attack does not read.
 
-    The attack is built and traced on images of this shape, without compiling it.
+    The attack is built and traced on images of this shape, without compiling it. `surrogates` are the names of the classifiers
+    that attacks may be made on.
     """
     check_known(where, cell, CELL)
     try:
         _check_fields(cell)
+        _check_surrogates(cell, sorted(surrogates))
         _check_limits(cell)
         _trace(cell, image_shape, classes)
     except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
@@ -88,6 +96,15 @@ def _check_fields(cell: Cell) -> None:
         raise ValueError(
             f"there is no gradient {gradient!r}{nearest(str(gradient), list(GRADIENTS))} Known: {GRADIENTS}."
         )
+
+
+def _check_surrogates(cell: Cell, known: list[str]) -> None:
+    names = cell.get("surrogates", known)
+    if isinstance(names, str) or ("surrogates" in cell and not names):
+        raise ValueError(f"'surrogates' is a list of names of classifiers; got {names!r}.")
+    for name in names:
+        if name not in known:
+            raise ValueError(f"there is no surrogate {name!r}{nearest(str(name), known)} Known: {known}.")
 
 
 def _check_part(field: str, spec: Any, role: str) -> None:
@@ -137,6 +154,10 @@ def _check_limits(cell: Cell) -> None:
     twice = sorted(given_by_threat(cell) & set(spec))
     if twice:
         raise ValueError(f"{name} takes {twice[0]!r} from the threat of its cell; leave it out of {kind!r}.")
+    if kind == "ascent" and not takes & {"threat", "radius"}:
+        raise ValueError(
+            f"{name} knows no threat: what it finds would stand under a radius that it ignores. Leave the threat out (None)."
+        )
     if "low_frequency" in cell and "threat" not in takes:
         raise ValueError(f"{name} knows no low frequencies: it takes no threat, only a radius or none.")
     if OWN_NORM.get(name, threat["name"]) != threat["name"]:

@@ -1,7 +1,7 @@
 """Attacks as cells of a config: which parts of `jaxdiff.attacks` make one, and how it is built at a radius.
 
-What needs more than one classifier, one image and its label is called in Python and is no cell: `transfer` and `ensemble`,
-universal perturbations, patches, synthesis of a class.
+What needs more than an image and its label is called in Python and is no cell: universal perturbations, patches, synthesis
+of a class.
 """
 
 import inspect
@@ -17,15 +17,17 @@ from jaxdiff.attacks import (
     autoattack,
     averaged,
     directions,
+    ensemble,
     eot_logits,
     l2,
     low_frequency,
     multi_targeted,
     restarts,
+    transfer,
     untargeted,
 )
 from jaxdiff.build import build
-from jaxdiff.types import Attack, Objective
+from jaxdiff.types import Attack, Classifier, Objective
 
 Cell = Mapping[str, Any]
 
@@ -119,12 +121,19 @@ def stages_of(cell: Cell, classes: int) -> dict[str, Callable[[Any], Attack]]:
         return {"": lambda radius: build_attack(cell, radius)}
 
     def stage(radius, name):
-        attack = ensemble(radius)[name]
+        attack = parts(radius)[name]
         return against_mean_logits(attack, cell["eot"]) if cell.get("eot", 1) > 1 else attack
 
     norm = cell["threat"]["name"]
-    ensemble = lambda radius: build(autoattack, cell["autoattack"], norm=norm, radius=radius, classes=classes)  # noqa: E731
-    return {name: partial(stage, name=name) for name in ensemble(cell["threat"]["radius"])}
+    parts = lambda radius: build(autoattack, cell["autoattack"], norm=norm, radius=radius, classes=classes)  # noqa: E731
+    return {name: partial(stage, name=name) for name in parts(cell["threat"]["radius"])}
+
+
+def transferred(cell: Cell, attack: Attack, surrogates: Mapping[str, Classifier]) -> Attack:
+    """The attack of a cell with `surrogates`, made on the mean of their logits and tried on the victim; else as it is."""
+    if "surrogates" not in cell:
+        return attack
+    return transfer(attack, ensemble(*(surrogates[name] for name in cell["surrogates"])), judged_by(cell))
 
 
 def norm_of(cell: Cell) -> Callable[[Array], Array]:

@@ -54,6 +54,7 @@ SCHEMA = {
         "panel",
         "flow",
         "classifiers",
+        "surrogates",
         "cells",
         "masking",
         "curve",

@@ -4,17 +4,18 @@ A victim is what is judged, and how an attacker sees it. An attack is built from
 each run on what the ones before left standing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from cells import Cell, norm_of, stages_of, without_radius
+from cells import Cell, norm_of, stages_of, transferred, without_radius
 from common import purpose
 from judging import Victim, attack_keys, is_random, judge_function, judged_cell, protocol_of
 
+import jaxdiff
 from jaxdiff import evaluate
 from jaxdiff.attacks import Stepwise, lost, pooled
 from jaxdiff.data.dataset import Dataset
@@ -24,8 +25,14 @@ from jaxdiff.train import data_mesh, shared, spread
 from jaxdiff.types import Attack
 
 
-def attack_function(victim: Victim, cell: Cell, attack_of: Callable[[Any], Attack], slots: int) -> Callable:
-    """(arguments, batch) -> attacked images and the evaluations they took, for `spread`.
+def attack_function(
+    victim: Victim,
+    cell: Cell,
+    attack_of: Callable[[Any], Attack],
+    slots: int,
+    others: Mapping[str, Victim],
+) -> Callable:
+    """(arguments, batch) -> attacked images and the evaluations they took, for `spread`; `others` are those of `surrogates`.
 
     Every example draws from its own key. With `stop` (unless the classifier is random, or the attack looks for the least norm)
     an example in a stepwise attack is done when it has fallen, and one that is wrong as it is is left alone. What an attack
@@ -48,7 +55,9 @@ def attack_function(victim: Victim, cell: Cell, attack_of: Callable[[Any], Attac
         return result | won | {"adversarial": kept, "found": found}
 
     def run(arguments, batch):
-        classifier, attack = victim.seen(arguments["weights"], gradient), attack_of(arguments["radius"])
+        classifier = victim.seen(arguments["weights"], gradient)
+        surrogates = {name: other.classifier(arguments["others"][name]) for name, other in others.items()}
+        attack = transferred(cell, attack_of(arguments["radius"]), surrogates)
         if protocol is not None:
             attack = protocols.known_to(protocol, attack)
         keys = attack_keys(arguments["key"], batch["id"])
@@ -89,7 +98,7 @@ class Setting(NamedTuple):
     key: jax.Array
     batch_size: int
     slots: int  # examples that a device attacks at a time
-    fingerprint: str  # of what the config says beyond the cells
+    fingerprint: str  # of the library's version and what the config says beyond the cells
 
     @classmethod
     def of(cls, config: Any, section: Any, name: str, data: Dataset, workdir: Path) -> "Setting":
@@ -103,17 +112,24 @@ class Setting(NamedTuple):
         batch_size = -(-section.batch_size // devices) * devices
         key = purpose(jax.random.key(config.seed), name)
         parts = [config.get("score", {}).get(k) for k in ("process", "kind", "label")]
-        digest = evaluate.fingerprint(config.data, config.seed, section.get("purify"), parts)
+        digest = evaluate.fingerprint(
+            jaxdiff.__version__, config.data, config.seed, section.get("purify"), parts
+        )
         return cls(data, ids, workdir, key, batch_size, section.get("slots", batch_size // devices), digest)
 
 
 class Evaluation:
-    """The cells of one victim: compiled once each, their rows in ledgers, their pictures kept."""
+    """The cells of one victim: compiled once each, their rows in ledgers, their pictures kept.
 
-    def __init__(self, victim: Victim, setting: Setting) -> None:
-        self.victim, self.setting, self.mesh = victim, setting, data_mesh()
-        self.arguments = {"weights": shared(victim.weights, self.mesh), "key": setting.key}
-        self.digest = evaluate.fingerprint(*jax.tree.leaves(jax.device_get(victim.weights)))
+    `others` are the classifiers that cells name as `surrogates`.
+    """
+
+    def __init__(self, victim: Victim, setting: Setting, others: Mapping[str, Victim] | None = None) -> None:
+        self.victim, self.setting, self.mesh, self.others = victim, setting, data_mesh(), others or {}
+        weights = {name: shared(other.weights, self.mesh) for name, other in self.others.items()}
+        self.arguments = {"weights": shared(victim.weights, self.mesh), "others": weights, "key": setting.key}
+        self.digest, *digests = (_digest(v) for v in (victim, *self.others.values()))
+        self.digests = dict(zip(self.others, digests, strict=True))
         self.compiled: dict[str, Callable] = {}
 
     def run(
@@ -155,16 +171,21 @@ class Evaluation:
         """The rows of one attack on some images."""
         setting, victim, programs = self.setting, self.victim, {k: v for k, v in cell.items() if k != "n"}
         gradient = victim.gradient(cell)
+        others = {other: self.others[other] for other in cell.get("surrogates", ())}
         attack = self._once(
             evaluate.fingerprint("attack", stage, programs),
-            lambda: attack_function(victim, cell, attack_of, setting.slots),
+            lambda: attack_function(victim, cell, attack_of, setting.slots, others),
         )
         judged = {k: cell.get(k) for k in ("objective", "judge", "threat")} | {"targets": "targets" in cell}
         judge = self._once(evaluate.fingerprint("judge", judged), lambda: judge_function(victim, cell))
         arguments = self.arguments | {"radius": jnp.float32(radius if radius is not None else 0.0)}
+        digests = [self.digests[other] for other in others]
         path = evaluate.ledger_path(setting.workdir / "ledger", victim.name, name)
         ledger = evaluate.Ledger.open(
-            path, evaluate.fingerprint(setting.fingerprint, self.digest, programs, gradient, radius, stage)
+            path,
+            evaluate.fingerprint(
+                setting.fingerprint, self.digest, *digests, programs, gradient, radius, stage
+            ),
         )
 
         def attacked(batch):
@@ -182,6 +203,10 @@ class Evaluation:
         if program not in self.compiled:
             self.compiled[program] = dealt(spread(make(), self.mesh), self.mesh.size)
         return self.compiled[program]
+
+
+def _digest(victim: Victim) -> str:
+    return evaluate.fingerprint(*jax.tree.leaves(jax.device_get(victim.weights)))
 
 
 def _added(before: dict | None, row: dict, stage: str) -> dict:

@@ -70,9 +70,10 @@ def build_victim(config: ConfigDict, trained: Trained, data: Dataset, defense: s
 
 
 def full_cell(config: ConfigDict, cell: Mapping) -> dict[str, Any]:
-    """A cell with the threat and the objective that the config names for all of them."""
+    """A cell with the threat and the objective that the config names for all of them, but for what it sets to None."""
     spec = config.robustness
-    return {"threat": spec.threat.to_dict(), "objective": spec.objective.to_dict(), **cell}
+    full = {"threat": spec.threat.to_dict(), "objective": spec.objective.to_dict(), **cell}
+    return {field: value for field, value in full.items() if value is not None}
 
 
 def cells_in_order(config: ConfigDict, data: Dataset) -> dict[tuple[str, str], dict[str, Any]]:

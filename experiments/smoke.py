@@ -52,7 +52,9 @@ def shrink_attacks(config: ConfigDict, model: Mapping) -> ConfigDict:
     spec.update(n=16, batch_size=16, slots=4, show=2)
     untrained = {"name": "untrained", "model": model}
     fitted = {"name": "fitted", "model": model, "data": config.data.to_dict()}
-    spec.classifiers = {"fitted": fitted} if config.data.name == "digits" else {"untrained": untrained}
+    one, name = (fitted, "fitted") if config.data.name == "digits" else (untrained, "untrained")
+    spec.classifiers = {name: one}
+    spec.surrogates = {surrogate: {**one, "seed": 1} for surrogate in spec.get("surrogates", ())}
     spec.masking.n = 8
     if "curve" in spec:
         spec.curve.update(radii={k: (0.0, radii[-1]) for k, radii in spec.curve.radii.items()}, n=8)

@@ -1,7 +1,7 @@
 """Attacks as pure functions of one example. Configs name threats, ascents, objectives and attacks of this module.
 
 threats      linf, l2, l1, flow_field, fourier_l2, low_frequency(threat, cutoff)
-ascents      fgsm, pgd (with `directions`), apgd, apgd_l1, square_linf, square_l2, nes, spsa, rotation_translation
+ascents      fgsm, pgd (with `directions`), apgd, apgd_l1, square_linf, square_l2, square_l1, nes, spsa, rotation_translation
 objectives   cross_entropy, margin, dlr, kl, targeted ones; with an ascent `untargeted`, `targeted`, `multi_targeted`
 attacks      fab, fab_targeted, deepfool, ddn, carlini_wagner, pixels, stadv, hop_skip_jump, boundary, synthesise, ...
 ensembles    autoattack.standard, rand, plus
@@ -35,7 +35,7 @@ from jaxdiff.attacks.objectives import (
 from jaxdiff.attacks.one_pixel import pixels
 from jaxdiff.attacks.pool import pooled
 from jaxdiff.attacks.rotation import rotation_translation, worst_of_k
-from jaxdiff.attacks.square import square_l2, square_linf
+from jaxdiff.attacks.square import square_l1, square_l2, square_linf
 from jaxdiff.attacks.stadv import flow_ascent, run_with_flow, stadv, stadv_original
 from jaxdiff.attacks.stepwise import Best, Stepwise
 from jaxdiff.attacks.synthesis import stay_near, synthesise
@@ -89,6 +89,7 @@ __all__ = [
     "rotation_translation",
     "run_with_flow",
     "spsa",
+    "square_l1",
     "square_l2",
     "square_linf",
     "stadv",

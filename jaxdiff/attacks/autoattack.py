@@ -5,8 +5,8 @@
     plus       APGD-CE, APGD-DLR and FAB with 5 restarts, Square, APGD-T, FAB-T
 
 For L1 (Croce and Hein 2021, arXiv 2103.01208) APGD starts at three times the radius, APGD-CE has 5 restarts and APGD-T 5
-targets; there is no Square for L1 here. Fewer classes give fewer targets; with two or three classes, where the DLR losses do
-not exist, the margin takes their place.
+targets. Fewer classes give fewer targets; with two or three classes, where the DLR losses do not exist, the margin takes
+their place.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ from jaxdiff.attacks.l1 import l1
 from jaxdiff.attacks.multi import multi_targeted
 from jaxdiff.attacks.objectives import cross_entropy, dlr, margin, targeted_dlr, targeted_margin
 from jaxdiff.attacks.pool import pooled
-from jaxdiff.attacks.square import square_l2, square_linf
+from jaxdiff.attacks.square import square_l1, square_l2, square_linf
 from jaxdiff.attacks.stepwise import Best, Stepwise, choose, start
 from jaxdiff.attacks.threat import Threat, l2, linf
 from jaxdiff.attacks.transforms import averaged
@@ -40,7 +40,7 @@ class Norm(NamedTuple):
 
     threat: Callable[[ScalarLike], Threat]
     apgd: Callable[[Threat, int], Stepwise]
-    square: Callable[[ScalarLike, int], Stepwise] | None
+    square: Callable[[ScalarLike, int], Stepwise]
     restarts: int
     targets: int
 
@@ -48,7 +48,7 @@ class Norm(NamedTuple):
 NORMS = {
     "linf": Norm(linf, apgd, square_linf, 1, 9),
     "l2": Norm(l2, apgd, square_l2, 1, 9),
-    "l1": Norm(l1, lambda threat, steps: apgd_l1(threat.radius, steps), None, 5, 5),
+    "l1": Norm(l1, lambda threat, steps: apgd_l1(threat.radius, steps), square_l1, 5, 5),
 }
 
 
@@ -58,7 +58,7 @@ def standard(norm: str, radius: ScalarLike, classes: int, steps: int = 100, quer
     climb = kind.apgd(kind.threat(radius), steps)
     attacks = {"apgd-ce": restarts(untargeted(climb, cross_entropy()), kind.restarts, cross_entropy())}
     attacks |= _targeted(kind, radius, classes, steps)
-    return attacks if kind.square is None else attacks | _square(kind, radius, queries)
+    return attacks | _square(kind, radius, queries)
 
 
 def rand(
@@ -84,9 +84,7 @@ def plus(norm: str, radius: ScalarLike, classes: int, steps: int = 100, queries:
         for name, loss in (("ce", cross_entropy()), ("dlr", _dlr(classes)))
     }
     attacks["fab"] = fab(kind.threat(radius), steps, restarts=n)
-    if kind.square is not None:
-        attacks |= _square(kind, radius, queries)
-    return attacks | _targeted(kind, radius, classes, steps)
+    return attacks | _square(kind, radius, queries) | _targeted(kind, radius, classes, steps)
 
 
 def in_order(attacks: Mapping[str, Stepwise], slots: int, stop: bool = True) -> Callable[..., Best]:

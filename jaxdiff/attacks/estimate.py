@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, ScalarLike
 
+from jaxdiff.attacks.directions import looked_ahead
 from jaxdiff.attacks.stepwise import Stepwise, finite, improve, measured, start
 from jaxdiff.attacks.threat import Threat
 from jaxdiff.attacks.transforms import eot
@@ -93,7 +94,8 @@ def nes(
         _, step_key = jax.random.split(key)
         gradient_key, judge_key = jax.random.split(jax.random.fold_in(step_key, i))
         height = measured(lambda delta, key: loss(threat.apply(x, delta), key))
-        gradient = nes_gradient(height, delta, gradient_key, samples, sigma, draw, batch_size)
+        point = looked_ahead(delta, lr, tx_state)
+        gradient = nes_gradient(height, point, gradient_key, samples, sigma, draw, batch_size)
         update, tx_state = direction.update(gradient, tx_state, delta)
         delta = threat.project(delta + lr * update, x)
         value, won = height(delta, judge_key)

@@ -1,4 +1,4 @@
-"""Square: random search over square windows, from values of the loss alone (Andriushchenko et al. 2020).
+"""Square: random search over square windows, from values of the loss alone (Andriushchenko et al. 2020, Algorithms 1 to 3).
 
     x_{i+1} = z_i if loss(z_i) > loss(x_i) or the attack has won at z_i, else x_i                              (1)
 
@@ -6,14 +6,15 @@ The proposal z_i differs from x_i in a window of side s, the integer nearest to 
 fraction p_i halves on a fixed schedule (`fraction`). With a sign rho_c = +-1 drawn for every channel c, and clipped to the box:
 
     L-infinity:  delta_c = radius rho_c in the window; the start has vertical stripes, delta = +-radius.       (2)
-    L2:          delta_c in the window is a(c) t / |t|,  t = rho_c eta / |eta| + delta_c / |delta_c|,          (3)
-                 a(c)^2 = |delta_c in both windows|^2 + (radius^2 - |delta|^2) / channels,
+    Lp, p = 1, 2:  delta_c in the window is a(c) t / |t|,  t = rho_c eta / |eta| + delta_c / |delta_c|,        (3)
+                   a(c)^p = |delta_c in both windows|^p + (radius^p - |delta|^p) / channels,
 
-where a second window, of the same side, gives its norm to the first and becomes 0. eta is a pair of pyramids of opposite sign:
+with |.| the norm of the ball, where a second window, of the same side, gives its norm to the first and becomes 0. The paper's
+is p = 2; Croce and Hein (2021, "Mind the box") take the search to L1. eta is a pair of pyramids of opposite sign:
 
     eta = sum over j = d .. floor(s / 2) of 1 / (j + 1)^2,                                                     (4)
 
-with d the Chebyshev distance to the centre of its half of the window. The L2 start is a grid of such pairs.
+with d the Chebyshev distance to the centre of its half of the window. The Lp start is a grid of such pairs.
 
 Every example has its own windows, at any position, the last included; other libraries share one window in a batch and leave
 the last position out. Adding 2 radius rho and projecting, as the paper has it, is (2): delta was within +-radius.
@@ -25,11 +26,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, ScalarLike
 
+from jaxdiff.attacks.l1 import l1
 from jaxdiff.attacks.stepwise import Stepwise, choose, improve, measured, start
-from jaxdiff.attacks.threat import l2, linf
+from jaxdiff.attacks.threat import Threat, l2, linf
 from jaxdiff.types import Image, PRNGKey, Scalar
 
-__all__ = ["square_l2", "square_linf"]
+__all__ = ["square_l1", "square_l2", "square_linf"]
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10 000 queries, as in the authors' code
 
@@ -62,10 +64,24 @@ def square_l2(
     radius: ScalarLike, queries: int = 5000, p: float | int = 0.8, rescale: bool = False
 ) -> Stepwise:
     """Equations (1, 3, 4), with windows of odd side >= 3; otherwise as `square_linf`. Images are 3 x 3 or larger."""
-    limits = l2(radius)
+    return _square_lp(l2(radius), 2, queries, p, rescale)
+
+
+def square_l1(
+    radius: ScalarLike, queries: int = 5000, p: float | int = 0.8, rescale: bool = False
+) -> Stepwise:
+    """Equations (1, 3, 4) in the L1 ball, projected onto ball and box together; otherwise as `square_l2`."""
+    return _square_lp(l1(radius), 1, queries, p, rescale)
+
+
+def _square_lp(limits: Threat, order: int, queries: int, p: float | int, rescale: bool) -> Stepwise:
+    power = jnp.abs if order == 1 else jnp.square
+    sums = lambda delta: jnp.sum(power(delta), axis=(0, 1), keepdims=True)  # of every channel, [1, 1, c]  # noqa: E731
+    unit = lambda delta: delta / jnp.maximum(sums(delta) ** (1 / order), 1e-12)  # noqa: E731
 
     def begin(key, x):
-        return limits.apply(x, limits.project(radius * _tiles(key, x), x))
+        tiles = _tiles(key, x)
+        return limits.apply(x, limits.project(limits.radius * tiles / limits.norm(tiles), x))
 
     def propose(key, x, current, p_i):
         draws = jax.random.uniform(key, (5 + x.shape[-1],))
@@ -73,13 +89,11 @@ def square_l2(
         u, v, first = _window(draws[:2], side, x)
         *_, second = _window(draws[2:4], side, x)
         delta, both = current - x, jnp.maximum(first, second)
-        old = first * delta
         eta = pyramids(u, v, side, draws[4] < 0.5)[:, :, None].astype(x.dtype)
-        t = _signs(draws[5:], x) * eta + old / jnp.maximum(_norm(old), 1e-12)
-        spare = (radius**2 - jnp.sum(jnp.square(delta))) / x.shape[-1]
-        a = jnp.sqrt(jnp.maximum(jnp.square(_norm(both * delta)) + spare, 0.0))
-        delta = (1.0 - both) * delta + t * (a / jnp.maximum(_norm(t), 1e-12))
-        return limits.apply(x, limits.project(delta, x))
+        t = _signs(draws[5:], x) * unit(eta) + unit(first * delta)
+        spare = (limits.radius**order - jnp.sum(power(delta))) / x.shape[-1]
+        a = jnp.maximum(sums(both * delta) + spare, 0.0) ** (1 / order)
+        return limits.apply(x, limits.project((1.0 - both) * delta + a * unit(t), x))
 
     return _random_search(begin, propose, 3, queries, p, rescale)
 
@@ -122,7 +136,7 @@ def _profile(u, side, halved):
 
 
 def _tiles(key, x):
-    """The image covered by tiles of `pyramids`, five along its shorter side, with random signs; its norm is 1."""
+    """The image covered by tiles of `pyramids`, five along its shorter side, with random signs; all of one norm."""
     height, width, channels = x.shape
     side = max(min(height, width) // 5, 1)
     rows, columns = height // side, width // side
@@ -132,7 +146,7 @@ def _tiles(key, x):
     u = jnp.arange(side)
     shape = lambda turned: pyramids(u, u, side, turned)[None, :, None, :, None]  # noqa: E731
     tiles = signs * jnp.where(across, shape(True), shape(False)).astype(x.dtype)
-    tiles = tiles.reshape(rows * side, columns * side, channels) / (rows * columns * channels) ** 0.5
+    tiles = tiles.reshape(rows * side, columns * side, channels)
     margins = [(gap // 2, gap - gap // 2) for gap in (height - rows * side, width - columns * side)]
     return jnp.pad(tiles, (*margins, (0, 0)))
 
@@ -162,11 +176,6 @@ def _odd(side, x):
 
 def _signs(draws, x):
     return jnp.where(draws < 0.5, -1.0, 1.0).astype(x.dtype)[None, None, :]
-
-
-def _norm(values):
-    """The L2 norm of every channel, [1, 1, c]."""
-    return jnp.sqrt(jnp.sum(jnp.square(values), axis=(0, 1), keepdims=True))
 
 
 def _random_search(

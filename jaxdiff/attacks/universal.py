@@ -22,6 +22,7 @@ import optax
 from jaxtyping import Array, Float, ScalarLike
 
 from jaxdiff.attacks.attack import lost
+from jaxdiff.attacks.directions import Lookahead
 from jaxdiff.attacks.stepwise import ascent_gradient, finite
 from jaxdiff.attacks.threat import Perturbation, Threat
 from jaxdiff.types import Attack, Classifier, Image, Images, Label, Labels, Objective, PRNGKey, Scalar
@@ -69,13 +70,19 @@ def universal_step(
 ) -> UniversalStep:
     """Equation (1) for one batch, from delta = 0; the state is (delta, state of `tx`).
 
-    `tx` defaults to `threat.steepest`. `clip` bounds what a single image may add to the loss: without it, cross entropy is
-    maximised by making a few images very wrong.
+    `tx` defaults to `threat.steepest`; ValueError for `nesterov`, whose lookahead the projection of every image would undo.
+    `clip` bounds what a single image may add to the loss: without it, cross entropy is maximised by making a few images very
+    wrong.
     """
     direction = threat.steepest if tx is None else tx
 
     def init(x: Image):
-        return jnp.zeros_like(x), direction.init(jnp.zeros_like(x))
+        state = direction.init(jnp.zeros_like(x))
+        if isinstance(state, Lookahead):
+            raise ValueError(
+                "A universal perturbation is projected at every image; got nesterov: take momentum."
+            )
+        return jnp.zeros_like(x), state
 
     def step(classifier: Classifier, state, x: Images, y: Labels, key: PRNGKey):
         delta, tx_state = state

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdiff.attacks import l2, linf, margin, pgd, untargeted
+from jaxdiff.attacks import directions, l2, linf, margin, pgd, untargeted
 from jaxdiff.attacks.estimate import nes, nes_gradient, spsa
 
 SHAPE = (4, 3, 1)
@@ -45,6 +45,23 @@ def test_unbiased_on_a_linear_loss(draw, key):
     z = (estimate - W) / jnp.sqrt((jnp.sum(W**2) + DRAWS[draw][1] * W**2) / n)
     assert jnp.max(jnp.abs(z)) < 3.5
     assert 0.3 < jnp.mean(z**2) < 2.2
+
+
+def test_one_pixel_and_signs_are_pgd(key):
+    """In one dimension a difference along a sign is the exact gradient of a quadratic: the iterates are those of `pgd`."""
+    x, threat, lr = jnp.full((1, 1, 1), 0.5), linf(0.3), 0.02
+    loss = lambda x, key: jnp.sum(0.55 * x - 0.5 * x**2)  # noqa: E731
+    ends = {}
+    for name in ("momentum", "nesterov"):
+        tx = getattr(directions, name)(threat, 0.9)
+        ascent = nes(threat, lr, 3 * 9, samples=1, sigma=0.1, tx=tx, draw=jax.random.rademacher)
+        state, problem = ascent.init((loss, x, key)), (loss, x, key)
+        for i in range(9):
+            state = ascent.step(problem, state, i)
+        ends[name] = float(x[0, 0, 0] + state[0][0, 0, 0])
+        exact = pgd(threat, lr, 9, random_start=False, tx=tx)(loss, x, key)
+        np.testing.assert_allclose(ends[name], exact, atol=1e-5)
+    assert abs(ends["momentum"] - ends["nesterov"]) > 0.01
 
 
 @pytest.mark.parametrize("draw, n", [("normal", 16), ("rademacher", 4)])

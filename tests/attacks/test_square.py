@@ -8,11 +8,12 @@ import pytest
 from jaxdiff.attacks.attack import untargeted
 from jaxdiff.attacks.objectives import margin
 from jaxdiff.attacks.pool import pooled
-from jaxdiff.attacks.square import fraction, pyramids, square_l2, square_linf
+from jaxdiff.attacks.square import fraction, pyramids, square_l1, square_l2, square_linf
 from jaxdiff.attacks.stepwise import start
 
 RADIUS = 0.1
-SQUARES = {"linf": square_linf, "l2": square_l2}
+SQUARES = {"linf": square_linf, "l2": square_l2, "l1": square_l1}
+ORDER = {"linf": np.inf, "l2": 2, "l1": 1}
 W = jax.random.normal(jax.random.key(7), (6, 5, 3))
 INSIDE = jnp.full(W.shape, 0.5)  # no pixel is near the box
 
@@ -85,11 +86,12 @@ def test_starts_are_stripes_and_tiles(key):
     assert np.array_equal(stripes, np.broadcast_to(stripes[:1], W.shape))
     assert len(np.unique(np.sign(stripes[0]))) == 2
     # An image of 11 x 17 holds 5 x 8 tiles of side 2, centred; all hold the same share of the norm.
-    tiles = np.asarray(first(square_l2, jnp.full((11, 17, 2), 0.5)))
-    assert np.linalg.norm(tiles) == pytest.approx(RADIUS, rel=1e-5)
-    assert not np.any(tiles[10:]) and not np.any(tiles[:, 16:])
-    shares = np.sum(np.square(tiles[:10, :16]).reshape(5, 2, 8, 2, 2), axis=(1, 3))
-    np.testing.assert_allclose(shares, RADIUS**2 / 80, rtol=1e-4)
+    for make, order in ((square_l2, 2), (square_l1, 1)):
+        tiles = np.asarray(first(make, jnp.full((11, 17, 2), 0.5)))
+        assert np.linalg.norm(tiles.ravel(), order) == pytest.approx(RADIUS, rel=1e-4)
+        assert not np.any(tiles[10:]) and not np.any(tiles[:, 16:])
+        shares = np.sum(np.abs(tiles[:10, :16]).reshape(5, 2, 8, 2, 2) ** order, axis=(1, 3))
+        np.testing.assert_allclose(shares, RADIUS**order / 80, rtol=1e-3)
 
 
 def test_linf_moves_one_window(key):
@@ -132,30 +134,34 @@ def test_windows_are_uniform(key):
     ) < 4.5 * np.sqrt(n)
 
 
-def test_l2_moves_norm_between_windows(key):
+@pytest.mark.parametrize("name", ["l2", "l1"])
+def test_lp_moves_norm_between_windows(name, key):
     """While the box is far the norm stays the radius, and all but two windows of odd side stay as they are."""
-    x, n = jnp.full((9, 8, 2), 0.5), 300
-    run = jax.jit(lambda: _every_move(square_l2(RADIUS, n), _linear_to(x), x, key))
+    x, n, radius = jnp.full((9, 8, 2), 0.5), 300, {"l2": RADIUS, "l1": 5 * RADIUS}[name]
+    run = jax.jit(lambda: _every_move(SQUARES[name](radius, n), _linear_to(x), x, key))
     deltas = np.asarray(run()) - 0.5
-    np.testing.assert_allclose(np.sqrt(np.sum(deltas**2, axis=(1, 2, 3))), RADIUS, rtol=2e-5)
+    norms = np.linalg.norm(deltas.reshape(n, -1), ORDER[name], axis=1)
+    np.testing.assert_allclose(norms, radius, rtol=1e-4)
     changes = np.any(np.abs(deltas[1:] - deltas[:-1]) > 1e-6, axis=-1).sum(axis=(1, 2))
     assert np.all(changes[50:199] <= 2 * 25) and np.all(changes[200:] <= 2 * 9) and changes.min() >= 5
     # The second window is empty where the first does not cover it.
     assert np.mean(np.any(deltas == 0, axis=-1)) > 0.2
 
 
-def test_l2_spends_the_norm_that_the_box_took(key):
+@pytest.mark.parametrize("name", ["l2", "l1"])
+def test_lp_spends_the_norm_that_the_box_took(name, key):
     """From half the radius one move of two windows comes to the radius, whatever lies outside of them."""
-    x, ascent = jnp.full((9, 8, 2), 0.5), square_l2(RADIUS, 300)
+    x, ascent = jnp.full((9, 8, 2), 0.5), SQUARES[name](RADIUS, 300)
     half = x + 0.5 * (ascent.init((_linear_to(x), x, key)).x - x)
     one = lambda key: ascent.step((_linear_to(x), x, key), start(half), jnp.asarray(100)).x  # noqa: E731
     found = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(key, 30)))
-    np.testing.assert_allclose(np.linalg.norm((found - 0.5).reshape(30, -1), axis=1), RADIUS, rtol=1e-4)
+    norms = np.linalg.norm((found - 0.5).reshape(30, -1), ORDER[name], axis=1)
+    np.testing.assert_allclose(norms, RADIUS, rtol=1e-4)
     unchanged = np.all(np.abs(found - np.asarray(half)) < 1e-6, axis=-1).sum(axis=(1, 2))
     assert np.all(unchanged >= 72 - 2 * 25)
 
 
-@pytest.mark.parametrize(("name", "shape"), [("linf", (6, 5, 1)), ("l2", (4, 7, 3))])
+@pytest.mark.parametrize(("name", "shape"), [("linf", (6, 5, 1)), ("l2", (4, 7, 3)), ("l1", (4, 7, 3))])
 def test_feasible_for_wild_losses(name, shape, key):
     """Each iterate is in the box exactly and in the ball up to rounding; a loss of NaN does no harm."""
 
@@ -169,16 +175,17 @@ def test_feasible_for_wild_losses(name, shape, key):
     iterates = np.asarray(jax.jit(jax.vmap(lambda x, k: _every_move(attack, wild, x, k)))(x, keys))
     assert np.min(iterates) == 0.0 and np.max(iterates) == 1.0
     deltas = (iterates - np.asarray(x)[:, None]).reshape(4, 80, -1)
-    norms = np.linalg.norm(deltas, np.inf if name == "linf" else 2, axis=-1)
+    norms = np.linalg.norm(deltas, ORDER[name], axis=-1)
     assert np.max(norms) <= 2 * RADIUS * (1 + 1e-5) and np.min(norms) > 0.02
 
 
 @pytest.mark.parametrize("name", SQUARES)
 def test_linear_loss_is_maximised(name, key):
-    """L-infinity comes to radius |w|_1; L2, whose moves are smooth, half way to radius |w|_2 on white noise."""
+    """L-infinity comes to radius |w|_1; the others, whose moves are smooth, half way to radius |w|_dual on white noise."""
     optimum, share = {
         "linf": (RADIUS * jnp.sum(jnp.abs(W)), 0.95),
         "l2": (RADIUS * jnp.linalg.norm(W), 0.5),
+        "l1": (RADIUS * jnp.max(jnp.abs(W)), 0.5),
     }[name]
     ascent, problem = SQUARES[name](RADIUS, 1500), (_linear, INSIDE, key)
 
@@ -201,26 +208,26 @@ def test_linear_loss_is_maximised(name, key):
     assert fewer.queries == 40 and not final.won
 
 
-@pytest.mark.parametrize(("name", "order"), [("linf", np.inf), ("l2", 2)])
-def test_one_attack_serves_all_radii(name, order, key):
+@pytest.mark.parametrize("name", SQUARES)
+def test_one_attack_serves_all_radii(name, key):
     """A traced radius is reached where the box lets it; the radius 0 is the identity bit for bit."""
     found = jax.jit(lambda radius, x: SQUARES[name](radius, 8)(_linear, x, key))
     x = jnp.clip(jax.random.uniform(key, W.shape) * 1.2 - 0.1, 0, 1)
     assert jnp.array_equal(found(0.0, x), x)
     for radius in (0.01, 0.3):
         delta = np.ravel(found(radius, INSIDE) - INSIDE)
-        assert np.linalg.norm(delta, order) == pytest.approx(radius, rel=1e-4)
+        assert np.linalg.norm(delta, ORDER[name]) == pytest.approx(radius, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", SQUARES)
 def test_company_does_not_matter(name, key):
-    """An example's windows and queries are its own, in a pool (L-infinity) or vmapped (L2); a victory ends them."""
+    """An example's windows and queries are its own, in a pool (L-infinity) or vmapped; a victory ends them."""
     classifier = lambda x, key: jnp.tanh(jnp.stack([jnp.vdot(W, x - 0.5), jnp.sum(x) / 45 - 1]))  # noqa: E731
     x = jax.random.uniform(key, (7, *W.shape))
     y, keys = jax.vmap(lambda x: jnp.argmax(classifier(x, key)))(x), jax.random.split(key, 7)
-    attack = untargeted(SQUARES[name]({"linf": 0.12, "l2": 0.8}[name], 60), margin())
+    attack = untargeted(SQUARES[name]({"linf": 0.12, "l2": 0.8, "l1": 4.0}[name], 60), margin())
     one = lambda x, y, key: attack.run(classifier, x, y, key)  # noqa: E731
-    together = jax.vmap(one) if name == "l2" else lambda x, y, keys: pooled(attack, 3)(classifier, x, y, keys)
+    together = jax.vmap(one) if name != "linf" else lambda *p: pooled(attack, 3)(classifier, *p)
     both = jax.jit(lambda *p: (jax.lax.map(lambda p: one(*p), p), together(*p)))
     looped, found = jax.device_get(both(x, y, keys))
     assert {True, False} == set(looped.won.tolist()) and len(set(looped.queries.tolist())) > 2

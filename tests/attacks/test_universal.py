@@ -6,12 +6,13 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdiff.attacks import cross_entropy, l2, linf, margin
+from jaxdiff.attacks import cross_entropy, directions, l2, linf, margin
 from jaxdiff.attacks.universal import (
     apply_universal,
     fooling_rate,
     universal_deepfool,
     universal_pgd,
+    universal_step,
 )
 
 SHAPE = (3, 2, 1)
@@ -148,3 +149,10 @@ def test_feasible_for_every_image(threat, key):
 def test_bad_arguments(arguments):
     with pytest.raises(ValueError, match="got"):
         universal_deepfool(l2(1.0), _minimal, **arguments)
+
+
+def test_nesterov_is_refused():
+    """Its lookahead lies outside the ball, where the projection at every image would undo it."""
+    ball = linf(0.1)
+    with pytest.raises(ValueError, match="nesterov: take momentum"):
+        universal_step(ball, cross_entropy(), 0.02, tx=directions.nesterov(ball)).init(jnp.zeros(SHAPE))

@@ -19,6 +19,7 @@ from matplotlib import image
 from ml_collections import ConfigDict
 from sklearn.linear_model import LogisticRegression
 
+import jaxdiff
 from jaxdiff import evaluate
 from jaxdiff.data import dataset
 from jaxdiff.evaluate.summary import robust
@@ -125,6 +126,12 @@ def test_a_broken_run_goes_on_to_the_same_rows(digits, victim, first, tmp_path):
     assert without_seconds(again) == without_seconds(rows)
 
 
+def test_rows_of_another_version_are_not_gone_on_with(digits, victim, first, monkeypatch):
+    monkeypatch.setattr(jaxdiff, "__version__", "0.0.9")
+    with pytest.raises(ValueError, match="another configuration or version"):
+        evaluation.Evaluation(victim, setting(digits, first[0])).run("aa", AUTOATTACK)
+
+
 def test_minimum_norm_attacks_count_within_the_radius_alone(digits, victim, tmp_path):
     """DDN moves every image as far as it must; the row knows how far, and stands if that is beyond the radius."""
     cell = {
@@ -137,6 +144,31 @@ def test_minimum_norm_attacks_count_within_the_radius_alone(digits, victim, tmp_
     for row in right:
         assert row["correct_after"] is (row["found"] > 0.3 * (1 + 1e-5))
         assert row["norm"] <= 0.3 * (1 + 1e-5)
+
+
+def test_a_surrogate_is_attacked_in_place_of_the_victim(digits, victim, tmp_path):
+    """From its equal the victim falls as to a white-box attack, from its opposite not at all; it is asked once an image."""
+    opposite = victim._replace(weights={k: -v for k, v in victim.weights.items()})
+    fgsm = {"threat": LINF, "ascent": {"name": "fgsm", "lr": 0.06}, "objective": {"name": "margin"}}
+    others = {"equal": victim, "opposite": opposite}
+    found = evaluation.Evaluation(victim, setting(digits, tmp_path), others)
+    direct, _ = found.run("direct", fgsm)
+    after = {"direct": [row["correct_after"] for row in direct]}
+    for name in others:
+        rows, _ = found.run(name, {**fgsm, "surrogates": (name,)})
+        after[name] = [row["correct_after"] for row in rows]
+        assert {row["queries"] for row in rows if row["correct_before"]} == {1}
+    before = [row["correct_before"] for row in direct]
+    assert after["equal"] == after["direct"] != before and after["opposite"] == before
+    # Both at once climb nothing: their mean is 0 everywhere.
+    rows, _ = found.run("both", {**fgsm, "surrogates": ("equal", "opposite")})
+    assert [row["correct_after"] for row in rows] == before
+    # Rows of one surrogate are none of another's.
+    with pytest.raises(ValueError, match="other"):
+        swapped = {"equal": opposite, "opposite": victim}
+        evaluation.Evaluation(victim, setting(digits, tmp_path), swapped).run(
+            "equal", {**fgsm, "surrogates": ("equal",)}
+        )
 
 
 def test_random_victims_are_judged_by_a_protocol(digits, victim, tmp_path):

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import robustness
 
 import jaxdiff.attacks
 
@@ -119,6 +120,8 @@ def test_a_cell_knows_no_other_class_to_aim_at(cell):
         (attacked("pixels", FLOW), "pixels needs a threat that is a norm of pixels"),
         (attacked("stadv", {"name": "fourier_l2", "radius": 1.0}), "stadv needs a threat that is a norm"),
         (attacked("ddn", more={"low_frequency": 0.5}), "ddn knows no low frequencies"),
+        (climb({"name": "rotation_translation"}), "rotation_translation knows no threat"),
+        (climb({"name": "worst_of_k", "k": 2}), "worst_of_k knows no threat"),
     ],
 )  # fmt: skip
 def test_an_attack_has_one_threat_and_keeps_to_it(cell, words):
@@ -136,6 +139,32 @@ def test_an_attack_has_one_threat_and_keeps_to_it(cell, words):
 )
 def test_what_only_a_trace_can_tell(cell, classes, words):
     refused(cell, words, (6, 5, 1), classes)
+
+
+@pytest.mark.parametrize(
+    ("surrogates", "words"),
+    [
+        (("resnet65",), r"no surrogate 'resnet65', did you mean 'resnet56'"),
+        ("resnet56", "a list of names"),
+        ((), "a list of names"),
+    ],
+)
+def test_a_surrogate_is_one_of_the_config(surrogates, words):
+    refused(climb(surrogates=surrogates), words, *HERE, ("resnet56", "resnet20"))
+    cell_checks.check_cell("x", climb(surrogates=("resnet56",)), *HERE, ("resnet56",))
+    refused(climb(surrogates=("resnet56",)), r"no surrogate 'resnet56'.*Known: \[\]")
+    refused({"surrogates": ("resnet56",)}, "a cell without an attack does not read 'surrogates'")
+
+
+def test_a_cell_can_leave_out_the_threat_of_all(monkeypatch):
+    """In a robustness config every cell has the common threat but those that know none and say so."""
+    monkeypatch.syspath_prepend(str(ROOT / "configs"))
+    config = __import__("digits").get_config("smoke")
+    turned = {"ascent": {"name": "rotation_translation", "grid": (2, 2, 2)}}
+    refused(robustness.full_cell(config, turned), "rotation_translation knows no threat")
+    cell = robustness.full_cell(config, {**turned, "threat": None})
+    assert "threat" not in cell and cell["objective"] == config.robustness.objective.to_dict()
+    cell_checks.check_cell("x", cell, *HERE)
 
 
 def test_every_stage_is_traced(monkeypatch):
@@ -203,11 +232,11 @@ def test_a_flow_counts_however_far_it_is_in_l2():
     classifier = lambda x, key: jnp.stack([x[0, 0, 0], 0.9 + 0.0 * x[0, 0, 0]])  # noqa: E731
     victim = evaluation.Victim("linear", 2, {}, lambda _: classifier)
     cell = attacked("stadv", FLOW, steps=1, lr=1.0)
-    attack = jax.jit(evaluation.attack_function(victim, cell, cells.stages_of(cell, 2)[""], 1))
+    attack = jax.jit(evaluation.attack_function(victim, cell, cells.stages_of(cell, 2)[""], 1, {}))
     image = jnp.zeros((1, 4, 4, 1)).at[0, 0, 0].set(1.0)
     batch = {"image": image, "label": jnp.zeros(1, int), "id": jnp.arange(1), "real": jnp.ones(1, bool)}
     for radius, low, high in ((0.0, 0.0, 0.0), (0.2, 0.3, 1.0)):
-        arguments = {"weights": {}, "key": jax.random.key(0), "radius": jnp.float32(radius)}
+        arguments = {"weights": {}, "others": {}, "key": jax.random.key(0), "radius": jnp.float32(radius)}
         assert low <= jnp.linalg.norm(attack(arguments, batch)["adversarial"] - image) <= high
 
 
