@@ -21,7 +21,7 @@ from jaxdiff.attacks.multi import multi_targeted
 from jaxdiff.attacks.objectives import cross_entropy, margin, targeted_dlr
 from jaxdiff.attacks.one_pixel import pixels
 from jaxdiff.attacks.pool import pooled
-from jaxdiff.attacks.square import square_l2, square_linf
+from jaxdiff.attacks.square import square_l1, square_l2, square_linf
 from jaxdiff.attacks.threat import l2, linf
 
 SHAPE = (4, 5, 1)
@@ -138,6 +138,7 @@ TARGETED = {
     "apgd_l1": ("l1", 5.0, apgd_l1(5.0, 20)),
     "square_linf": ("linf", 0.3, square_linf(0.3, 100)),
     "square_l2": ("l2", 1.5, square_l2(1.5, 200)),
+    "square_l1": ("l1", 5.0, square_l1(5.0, 200)),
     "nes": ("linf", 0.3, nes(_ball, 0.05, 410, samples=20)),
     "momentum": ("linf", 0.3, pgd(_ball, 0.05, 10, tx=directions.momentum(_ball))),
     "nesterov": ("linf", 0.3, pgd(_ball, 0.05, 10, tx=directions.nesterov(_ball))),
