@@ -13,14 +13,15 @@ from jaxdiff.attacks.apgd import apgd
 from jaxdiff.attacks.apgd_l1 import apgd_l1
 from jaxdiff.attacks.ascent import fgsm, pgd
 from jaxdiff.attacks.attack import lost, restarts, targeted, untargeted
+from jaxdiff.attacks.boundary import boundary
 from jaxdiff.attacks.carlini_wagner import carlini_wagner
 from jaxdiff.attacks.ddn import ddn
-from jaxdiff.attacks.decision import boundary, hop_skip_jump
 from jaxdiff.attacks.deepfool import deepfool
 from jaxdiff.attacks.estimate import nes, spsa
 from jaxdiff.attacks.fab import fab, fab_targeted
 from jaxdiff.attacks.flow import flow_field, warp
 from jaxdiff.attacks.fourier import fourier_l2, low_frequency
+from jaxdiff.attacks.hop_skip_jump import hop_skip_jump
 from jaxdiff.attacks.l1 import l1
 from jaxdiff.attacks.multi import multi_targeted
 from jaxdiff.attacks.objectives import (

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from jaxdiff.attacks import l2, linf
-from jaxdiff.attacks.decision import boundary, hop_skip_jump
+from jaxdiff.attacks.boundary import boundary
+from jaxdiff.attacks.hop_skip_jump import hop_skip_jump
 from jaxdiff.attacks.pool import pooled
 
 SHAPE = (4, 6, 2)
