@@ -100,7 +100,7 @@ def get_config(variant: str = "default") -> ConfigDict:
             for name in ("0_5", "1", "2")
         }
         config.attack.panel, config.attack.flow = (), ()
-        del config.attack.curve, config.attack.surrogates
+        del config.attack.curve
     if variant == "smoke":
         from smoke import shrink_attacks
 

@@ -98,10 +98,12 @@ def check_figures(spec: ConfigDict, cells: Mapping[str, Mapping]) -> None:
 def evaluations(config: ConfigDict, workdir: Path, data: Dataset) -> dict[str, Evaluation]:
     """One evaluation a classifier, all on the same images."""
     setting = Setting.of(config, config.attack, "attack", data, workdir)
-    victims, others = (
-        {name: build_victim(name, source, data) for name, source in config.attack.get(field, {}).items()}
-        for field in ("classifiers", "surrogates")
+    sources, surrogates = (
+        config.attack.get(k, ConfigDict()).to_dict() for k in ("classifiers", "surrogates")
     )
+    named = {name for cell in config.attack.cells.values() for name in cell.get("surrogates", ())}
+    others = {name: build_victim(name, surrogates[name], data) for name in sorted(named)}
+    victims = {name: build_victim(name, source, data) for name, source in sources.items()}
     return {name: Evaluation(victim, setting, others) for name, victim in victims.items()}
 
 

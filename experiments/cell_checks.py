@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from cells import Cell, arguments_of, given_by_threat, judged_by, stages_of
+from cells import Cell, arguments_of, given_by_threat, judged_by, stages_of, without_radius
 from common import check_known
 
 import jaxdiff.attacks
@@ -63,8 +63,8 @@ def check_cell(
     check_known(where, cell, CELL)
     try:
         _check_fields(cell)
-        _check_surrogates(cell, sorted(surrogates))
         _check_limits(cell)
+        _check_surrogates(cell, sorted(surrogates))
         _trace(cell, image_shape, classes)
     except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise ValueError(f"{where}: {error}") from error
@@ -99,9 +99,20 @@ def _check_fields(cell: Cell) -> None:
 
 
 def _check_surrogates(cell: Cell, known: list[str]) -> None:
-    names = cell.get("surrogates", known)
-    if isinstance(names, str) or ("surrogates" in cell and not names):
+    if "surrogates" not in cell:
+        return
+    names = cell["surrogates"]
+    if not isinstance(names, list | tuple) or not names:
         raise ValueError(f"'surrogates' is a list of names of classifiers; got {names!r}.")
+    if not known:
+        raise ValueError("surrogates are defined in config.attack.surrogates, and there are none.")
+    if "gradient" in cell:
+        raise ValueError("the gradient is that of the surrogates; got a 'gradient' of the victim as well.")
+    if without_radius(cell):
+        raise ValueError(
+            f"{cell['attack']['name']} goes no further than the boundary of a surrogate, where no other falls; take an attack "
+            "with a radius."
+        )
     for name in names:
         if name not in known:
             raise ValueError(f"there is no surrogate {name!r}{nearest(str(name), known)} Known: {known}.")
@@ -124,6 +135,10 @@ def _check_part(field: str, spec: Any, role: str) -> None:
         raise ValueError(f"{field!r} names {name!r}, which is no {role} but of the kind {mine[0]}.{hint}")
     if name in AIMED:
         raise ValueError(f"{name!r} makes an image of a class, and a cell gives the true one. {TOWARDS}")
+    if name in ("transfer", "ensemble"):
+        raise ValueError(
+            f"{name!r} is said by 'surrogates': names of classifiers in config.attack.surrogates."
+        )
     if name in LIBRARY:
         raise ValueError(
             f"{name!r} is a function of the library that a cell can not say: call it in Python. Known: {known}."
@@ -154,9 +169,10 @@ def _check_limits(cell: Cell) -> None:
     twice = sorted(given_by_threat(cell) & set(spec))
     if twice:
         raise ValueError(f"{name} takes {twice[0]!r} from the threat of its cell; leave it out of {kind!r}.")
-    if kind == "ascent" and not takes & {"threat", "radius"}:
+    if kind == "ascent" and not takes & given_by_threat(cell):
         raise ValueError(
-            f"{name} knows no threat: what it finds would stand under a radius that it ignores. Leave the threat out (None)."
+            f"{name} knows no threat: what it finds would stand under a radius that it ignores. Leave the threat out; in a "
+            "robustness config, where all cells have one, set it to None."
         )
     if "low_frequency" in cell and "threat" not in takes:
         raise ValueError(f"{name} knows no low frequencies: it takes no threat, only a radius or none.")

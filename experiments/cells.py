@@ -130,7 +130,9 @@ def stages_of(cell: Cell, classes: int) -> dict[str, Callable[[Any], Attack]]:
 
 
 def transferred(cell: Cell, attack: Attack, surrogates: Mapping[str, Classifier]) -> Attack:
-    """The attack of a cell with `surrogates`, made on the mean of their logits and tried on the victim; else as it is."""
+    """The attack of a cell with `surrogates`: made, restarts and all, on the mean of their logits, and tried once on the
+    victim; else as it is.
+    """
     if "surrogates" not in cell:
         return attack
     return transfer(attack, ensemble(*(surrogates[name] for name in cell["surrogates"])), judged_by(cell))

@@ -70,10 +70,10 @@ def build_victim(config: ConfigDict, trained: Trained, data: Dataset, defense: s
 
 
 def full_cell(config: ConfigDict, cell: Mapping) -> dict[str, Any]:
-    """A cell with the threat and the objective that the config names for all of them, but for what it sets to None."""
+    """A cell with the threat and the objective that the config names for all of them; without a threat if its own is None."""
     spec = config.robustness
     full = {"threat": spec.threat.to_dict(), "objective": spec.objective.to_dict(), **cell}
-    return {field: value for field, value in full.items() if value is not None}
+    return {field: value for field, value in full.items() if (field, value) != ("threat", None)}
 
 
 def cells_in_order(config: ConfigDict, data: Dataset) -> dict[tuple[str, str], dict[str, Any]]:
@@ -86,7 +86,20 @@ def cells_in_order(config: ConfigDict, data: Dataset) -> dict[tuple[str, str], d
             check_cell(name, cell, data.image_shape, data.num_classes)
     rank = lambda attack: (ATTACKS.index(attack) if attack in ATTACKS else len(ATTACKS), attack)  # noqa: E731
     order = [(d, a) for d in DEFENSES if d in cells for a in sorted(cells[d], key=rank)]
-    return {(d, a): full_cell(config, cells[d][a].to_dict()) for d, a in order}
+    full = {(d, a): full_cell(config, cells[d][a].to_dict()) for d, a in order}
+    check_curve(config, full)
+    return full
+
+
+def check_curve(config: ConfigDict, cells: Mapping[tuple[str, str], Mapping]) -> None:
+    """ValueError, before anything is trained, for a cell that can not be drawn over the radius."""
+    known = {f"{defense}/{attack}": cell for (defense, attack), cell in cells.items()}
+    for name in config.robustness.get("curve", {}).get("cells", ()):
+        if "threat" not in known.get(name, {}):
+            with_radius = [other for other, cell in known.items() if "threat" in cell]
+            raise ValueError(
+                f"config.robustness.curve.cells names {name!r}; the cells with a radius are {with_radius}."
+            )
 
 
 def main(config: ConfigDict, workdir: Path) -> None:

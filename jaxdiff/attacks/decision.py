@@ -104,7 +104,7 @@ def to_boundary(ball: Ball, m: int) -> Phase:
         return jax.vmap(way)(radii(x, state))
 
     def absorb(x, state, images, fooled):
-        # The paper's precision for L-infinity, d^-2 of the distance (d^-1.5 for L2), as far as float32 has it.
+        # HopSkipJump's precision for L-infinity, d^-2 of the distance (d^-1.5 for L2), as far as float32 has it.
         rounds = math.ceil(math.log(1.0 / max(x.size**-2.0, 1e-6)) / math.log(m + 1) - 1e-9)
         near, first = first_of(images, fooled, state.near)
         low = jnp.concatenate([state.low[None], radii(x, state)])[first]

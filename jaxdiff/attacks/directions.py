@@ -40,7 +40,7 @@ class Lookahead(NamedTuple):
 
 
 def nesterov(threat: Threat, decay: float | int = 1.0) -> optax.GradientTransformation:
-    """Equation (2) (NI-FGSM), for ascents that take the gradient at `looked_ahead`, as `pgd` does; else it is equation (1).
+    """Equation (2) (NI-FGSM), for ascents that take the gradient at `looked_ahead` (`pgd`, `nes`); else it is equation (1).
 
     Beyond the paper, for threats other than L-infinity, the lookahead is as long as the step: g counts times mean|s(g)|,
     which is 1 for the sign. Raises ValueError unless decay >= 0.

@@ -66,7 +66,7 @@ def nes(
     """Equation (2) with at most `budget` evaluations: a step is 2 `samples` for the gradient and one for where it leads.
 
     `tx` is as in `pgd`: `threat.steepest` unless given. The best point judged counts. The probes x +- sigma u may leave the
-    box by some sigma, as in the paper; the result never does.
+    box by some sigma, as in the paper, and with `nesterov` ball and box by the lookahead; the result never does.
     """
     cost = 2 * samples + 1
     if samples < 1 or not sigma > 0.0 or not (isinstance(lr, jax.core.Tracer) or lr >= 0.0):

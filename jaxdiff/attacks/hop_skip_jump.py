@@ -31,7 +31,7 @@ __all__ = ["hop_skip_jump"]
 
 
 class _Hop(NamedTuple):
-    """`sums` and `counts` are of the directions u_b that have kept and that have lost the label; the rest as for `Phase`."""
+    """`sums` and `counts` are of the directions u_b that have kept and that have lost the label, t is that of (2)."""
 
     phase: Int[Array, ""]
     round: Int[Array, ""]

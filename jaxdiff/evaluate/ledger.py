@@ -168,9 +168,9 @@ def _check_header(path: Path, line: bytes, fingerprint: str) -> list[Problem]:
     except (ValueError, TypeError, KeyError, AttributeError):
         return [Problem(1, "unreadable header")]
     raise ValueError(
-        f"The ledger {path} belongs to another configuration or version: its fingerprint is {theirs['fingerprint']!r} "
-        f"(format {theirs.get('ledger')}), this run's is {fingerprint!r} (format {VERSION}). Nothing was "
-        "changed. Restore what wrote it, evaluate into a new folder, or move the file away "
+        f"The ledger {path} belongs to another configuration, version or classifier: its fingerprint is "
+        f"{theirs['fingerprint']!r} (format {theirs.get('ledger')}), this run's is {fingerprint!r} (format {VERSION}). "
+        "Nothing was changed. Restore what wrote it, evaluate into a new folder, or move the file away "
         "to attack afresh."
     )
 

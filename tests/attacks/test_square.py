@@ -136,12 +136,18 @@ def test_windows_are_uniform(key):
 
 @pytest.mark.parametrize("name", ["l2", "l1"])
 def test_lp_moves_norm_between_windows(name, key):
-    """While the box is far the norm stays the radius, and all but two windows of odd side stay as they are."""
+    """While the box is far the norm stays the radius. In L2 all but two windows of odd side stay as they are; in L1 what the
+    first gets is taken from all pixels alike, and most of them end at 0.
+    """
     x, n, radius = jnp.full((9, 8, 2), 0.5), 300, {"l2": RADIUS, "l1": 5 * RADIUS}[name]
     run = jax.jit(lambda: _every_move(SQUARES[name](radius, n), _linear_to(x), x, key))
     deltas = np.asarray(run()) - 0.5
     norms = np.linalg.norm(deltas.reshape(n, -1), ORDER[name], axis=1)
     np.testing.assert_allclose(norms, radius, rtol=1e-4)
+    if name == "l1":
+        changed = np.sum(np.abs(deltas) > 1e-7, axis=(1, 2, 3))
+        assert changed[0] > 100 and np.median(changed[100:]) < 40
+        return
     changes = np.any(np.abs(deltas[1:] - deltas[:-1]) > 1e-6, axis=-1).sum(axis=(1, 2))
     assert np.all(changes[50:199] <= 2 * 25) and np.all(changes[200:] <= 2 * 9) and changes.min() >= 5
     # The second window is empty where the first does not cover it.
@@ -157,6 +163,8 @@ def test_lp_spends_the_norm_that_the_box_took(name, key):
     found = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(key, 30)))
     norms = np.linalg.norm((found - 0.5).reshape(30, -1), ORDER[name], axis=1)
     np.testing.assert_allclose(norms, RADIUS, rtol=1e-4)
+    if name == "l1":  # the projection moves all pixels
+        return
     unchanged = np.all(np.abs(found - np.asarray(half)) < 1e-6, axis=-1).sum(axis=(1, 2))
     assert np.all(unchanged >= 72 - 2 * 25)
 

@@ -117,7 +117,8 @@ def test_a_repeated_row_counts_once_and_a_contradicted_one_not_at_all(path, tmp_
 def test_another_configuration_is_refused_and_untouched(path):
     before = path.read_bytes()
     with pytest.raises(
-        ValueError, match=r"belongs to another configuration.*'mine'.*'yours'.*Nothing was changed"
+        ValueError,
+        match=r"belongs to another configuration, version or classifier.*'mine'.*'yours'.*Nothing was changed",
     ):
         Ledger.open(path, "yours")
     assert path.read_bytes() == before

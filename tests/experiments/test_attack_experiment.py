@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import attack
 import attack_figures
 import attack_tables
 import classifiers
@@ -128,7 +129,7 @@ def test_a_broken_run_goes_on_to_the_same_rows(digits, victim, first, tmp_path):
 
 def test_rows_of_another_version_are_not_gone_on_with(digits, victim, first, monkeypatch):
     monkeypatch.setattr(jaxdiff, "__version__", "0.0.9")
-    with pytest.raises(ValueError, match="another configuration or version"):
+    with pytest.raises(ValueError, match="another configuration, version or classifier"):
         evaluation.Evaluation(victim, setting(digits, first[0])).run("aa", AUTOATTACK)
 
 
@@ -163,12 +164,29 @@ def test_a_surrogate_is_attacked_in_place_of_the_victim(digits, victim, tmp_path
     # Both at once climb nothing: their mean is 0 everywhere.
     rows, _ = found.run("both", {**fgsm, "surrogates": ("equal", "opposite")})
     assert [row["correct_after"] for row in rows] == before
+    # Of an AutoAttack every stage asks once; an attacker who knows the three draws of the judge asks for all of them.
+    whole = {
+        **AUTOATTACK,
+        "autoattack": {"name": "rand", "steps": 2, "draws": 1},
+        "surrogates": ("opposite",),
+    }
+    rows, _ = found.run("whole", {**whole, "stop": True})
+    assert {row["queries"] for row in rows if row["correct_before"]} == {2}
+    known = {**fgsm, "surrogates": ("equal",), "judge": {"name": "worst_of", "n": 3, "known": True}}
+    rows, _ = found.run("known", known)
+    assert {row["queries"] for row in rows} == {3}
     # Rows of one surrogate are none of another's.
     with pytest.raises(ValueError, match="other"):
         swapped = {"equal": opposite, "opposite": victim}
         evaluation.Evaluation(victim, setting(digits, tmp_path), swapped).run(
             "equal", {**fgsm, "surrogates": ("equal",)}
         )
+
+
+def test_a_classifier_of_other_classes_is_refused(digits):
+    spec = {"name": "untrained", "model": {"name": "CNN", "channels": (4,), "classes": 7}}
+    with pytest.raises(ValueError, match=r"'seven' has the output \(7,\); digits has 10 classes"):
+        attack.build_victim("seven", spec, digits)
 
 
 def test_random_victims_are_judged_by_a_protocol(digits, victim, tmp_path):
@@ -249,7 +267,7 @@ def test_the_command_and_what_it_leaves(tmp_path):
     records = evaluate.read_results(tmp_path / "results.json")
     assert records[-1]["attack"] == attack_tables.ALL
     singles = [r for r in records if "minimum_over" not in r]
-    assert len(singles) == 17 and any(0 < r["accuracy"] < 1 for r in singles)
+    assert len(singles) == 18 and any(0 < r["accuracy"] < 1 for r in singles)
     for minimum in (r for r in records if "minimum_over" in r):
         assert minimum["accuracy"] <= min(r["accuracy"] for r in singles if r["n"] == minimum["n"])
     report = (tmp_path / "report.md").read_text()

@@ -76,7 +76,7 @@ def test_fields_and_arguments(cell, words):
         (climb(threat={"name": "apgd", "radius": 1.0}), "'threat' names 'apgd'"),
         (attacked("deepfol"), "there is no attack 'deepfol', did you mean 'deepfool'"),
         ({"autoattack": {"name": "standrd"}, "threat": LINF}, "did you mean 'standard'"),
-        (attacked("transfer"), "'transfer' is a function of the library"),
+        (attacked("transfer"), "'transfer' is said by 'surrogates'"),
         (attacked("universal_pgd"), "'universal_pgd' is a function of the library"),
         (attacked("apply_patch"), "'apply_patch' is a function of the library"),
         (climb(objective={"name": "kl"}), "'kl' is a function of the library"),
@@ -147,13 +147,21 @@ def test_what_only_a_trace_can_tell(cell, classes, words):
         (("resnet65",), r"no surrogate 'resnet65', did you mean 'resnet56'"),
         ("resnet56", "a list of names"),
         ((), "a list of names"),
+        (3, "a list of names"),
     ],
 )
 def test_a_surrogate_is_one_of_the_config(surrogates, words):
     refused(climb(surrogates=surrogates), words, *HERE, ("resnet56", "resnet20"))
-    cell_checks.check_cell("x", climb(surrogates=("resnet56",)), *HERE, ("resnet56",))
-    refused(climb(surrogates=("resnet56",)), r"no surrogate 'resnet56'.*Known: \[\]")
-    refused({"surrogates": ("resnet56",)}, "a cell without an attack does not read 'surrogates'")
+
+
+def test_attacks_on_surrogates():
+    one = {"surrogates": ("resnet56",)}
+    known = (*HERE, ("resnet56",))
+    cell_checks.check_cell("x", climb(**one), *known)
+    refused(climb(**one), "config.attack.surrogates, and there are none", *HERE)
+    refused(one, "a cell without an attack does not read 'surrogates'", *known)
+    refused(climb(**one, gradient="bpda"), "got a 'gradient' of the victim as well", *known)
+    refused(attacked("ddn", more=one), "ddn goes no further than the boundary of a surrogate", *known)
 
 
 def test_a_cell_can_leave_out_the_threat_of_all(monkeypatch):
@@ -165,6 +173,10 @@ def test_a_cell_can_leave_out_the_threat_of_all(monkeypatch):
     cell = robustness.full_cell(config, {**turned, "threat": None})
     assert "threat" not in cell and cell["objective"] == config.robustness.objective.to_dict()
     cell_checks.check_cell("x", cell, *HERE)
+    refused(robustness.full_cell(config, {**turned, "threat": None, "judge": None}), "'judge' is a part")
+    config.unlock().robustness.curve.cells = ("none/turned",)
+    with pytest.raises(ValueError, match=r"names 'none/turned'; the cells with a radius are \['none/pgd'\]"):
+        robustness.check_curve(config, {("none", "turned"): cell, ("none", "pgd"): climb()})
 
 
 def test_every_stage_is_traced(monkeypatch):
@@ -187,6 +199,7 @@ def test_every_stage_is_traced(monkeypatch):
         attacked("pixels", None, population=4, generations=1, targeted=False),
         attacked("stadv", None, steps=1),
         attacked("stadv", L2, steps=1),
+        climb({"name": "flow_ascent", "steps": 1, "lr": 0.1, "tau": 0.0}, FLOW),
         attacked("stadv_original", L2, steps=1),
         attacked("ddn", steps=2),
     ],
@@ -273,6 +286,7 @@ def test_every_cell_of_the_configs_can_run(name, variant, shape, trace, monkeypa
     [
         ({"panel": ("pdg",)}, r"panel names 'pdg'"),
         ({"flow": ("apgd-ce",)}, "draws stadv"),
+        ({"flow": ("transfer",)}, "draws stadv"),
         ({"curve": {"cells": ("one-pixel",), "radii": (0.1,), "n": 1}}, "no radius"),
     ],
 )
