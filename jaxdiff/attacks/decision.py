@@ -129,6 +129,7 @@ def next_phase(state: Any, done: Array, phase: int) -> Any:
 def checked_ball(
     name: str, ball: Ball, radius: ScalarLike, budget: int, block: int, **positive: float | int
 ) -> Threat:
+    """The ball of `radius`; ValueError unless there is a block in the budget, and what is `positive` is."""
     if block < 1 or budget < block:
         raise ValueError(
             f"{name} needs block >= 1 and a budget of at least one block; got block = {block}, budget = {budget}."
