@@ -35,9 +35,8 @@ from jaxdiff.types import Image, PRNGKey, Scalar
 
 __all__ = ["square_l1", "square_l2", "square_linf"]
 
-EXCESS = (
-    2  # of 54 images of ResNet-20 at radius 6, 38 fall to 600 queries; with 1, 11; 3 sticks in small images
-)
+# Of 54 images of ResNet-20 at radius 6, 38 fall to 600 queries, with 1 only 11; 3 sticks in small images.
+EXCESS = 2
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10 000 queries, as in the authors' code
 
 
