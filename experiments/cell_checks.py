@@ -11,7 +11,8 @@ from common import check_known
 
 import jaxdiff.attacks
 from jaxdiff.attacks import autoattack, patch, universal
-from jaxdiff.build import build, nearest
+from jaxdiff.build import build
+from jaxdiff.checks import nearest
 from jaxdiff.defenses import protocols
 from jaxdiff.defenses.gradients import VIEWS
 

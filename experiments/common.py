@@ -18,7 +18,8 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 import jaxdiff.models
-from jaxdiff.build import build, nearest
+from jaxdiff.build import build
+from jaxdiff.checks import nearest
 from jaxdiff.data import augment, dataset
 from jaxdiff.diffusion import Process, denoiser, grids, process, sample, solvers, time_label
 from jaxdiff.evaluate.atomic import write_text

@@ -3,11 +3,12 @@
 There is no registry: the module is the registry, and its `__all__` is the list of names.
 """
 
-import difflib
 import inspect
 from collections.abc import Iterable
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
+
+from jaxdiff.checks import nearest
 
 
 @runtime_checkable
@@ -25,13 +26,6 @@ class Spec(Protocol):
 def public_names(namespace: ModuleType) -> list[str]:
     """Names a config may use from `namespace`, sorted."""
     return sorted(n for n in namespace.__all__ if callable(getattr(namespace, n)))
-
-
-def nearest(name: str, names: list[str]) -> str:
-    """', did you mean ...?' for the nearest of `names`, or an empty string."""
-    folded = {n.lower(): n for n in reversed(names)}
-    close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
-    return f", did you mean {folded[close[0]]!r}?" if close else ""
 
 
 def build(namespace: ModuleType, spec: Spec, **context: Any) -> Any:

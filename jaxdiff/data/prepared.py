@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdiff.build import nearest
+from jaxdiff.checks import nearest
 
 
 def read_prepared(dataset: str, split: str, data_dir: str | None) -> tuple[tuple, tuple, int, Callable]:
