@@ -48,7 +48,7 @@ def carlini_wagner(
 
     The paper takes 10,000 steps; the default of 1,000 is cheaper, and may find longer perturbations.
     `targeted` takes y for the class to reach. The result is x itself where nothing was found. Every c gets all its steps,
-    by whose number the search goes on: there is no early abort. In a pool it needs `stop=False`.
+    by whose number the search goes on: there is no early abort.
     """
     checks.count("carlini_wagner", search_steps=search_steps, steps=steps)
     checks.number("carlini_wagner", "(0, inf)", lr=lr, initial_const=initial_const)
@@ -85,7 +85,7 @@ def carlini_wagner(
         update, moments = adam.update(finite(gradient), state.moments)
         return state._replace(w=state.w + update, moments=moments, found=state.found | won, best=best)
 
-    return in_float32(Stepwise(search_steps * steps, init, step, lambda state: state.best))
+    return in_float32(Stepwise(search_steps * steps, init, step, lambda state: state.best, least_norm=True))
 
 
 def _search(state: _State) -> dict[str, Scalar]:

@@ -35,7 +35,7 @@ def ddn(
     """The L2 attack of equations (1) to (3) with `steps` evaluations, from the norm eps = `init_norm`.
 
     Images have `levels` equidistant values as in the paper; None leaves them as they are. `targeted` takes y for the class
-    to reach. The result is x itself where none was found. In a pool it needs `stop=False`.
+    to reach. The result is x itself where none was found.
     """
     checks.count("ddn", steps=steps)
     checks.number("ddn", "(0, 1)", gamma=gamma)
@@ -72,7 +72,7 @@ def ddn(
         x = problem[1]
         return x, jnp.asarray(init_norm, x.dtype), start(x)
 
-    return in_float32(Stepwise(steps, begin, step, lambda state: state[-1]))
+    return in_float32(Stepwise(steps, begin, step, lambda state: state[-1], least_norm=True))
 
 
 def _quantise(x, levels):

@@ -67,7 +67,7 @@ def machine(
         image = jnp.where(won, nearest, threat.apply(x, threat.project(nearest - x, x)))
         return state, improve(best, image.astype(dtype), won, -norm, block)
 
-    return Stepwise(budget // block, begin, step, lambda carry: carry[1])
+    return Stepwise(budget // block, begin, step, lambda carry: carry[1], least_norm=True)
 
 
 def _nearest(threat: Threat, x: Image, images: Images, fooled: Array) -> tuple[Image, Scalar]:

@@ -86,7 +86,7 @@ def fab_targeted(
         found = runs.best(state)
         return found._replace(queries=found.queries + 1)
 
-    return in_float32(runs._replace(best=best))
+    return in_float32(runs.replace(best=best))
 
 
 class _Constants(NamedTuple):
@@ -139,7 +139,8 @@ def _in_turn(constants: _Constants, rivals: Callable[[Problem], jax.Array], n: i
         best = record(threat, best, x_0, mixed, is_lost)
         return jnp.where(is_lost, x_0 + beta * (mixed - x_0), mixed), best
 
-    run = Stepwise(steps, lambda problem: (problem[-1], start(problem[1])), step, lambda state: state[-1])
+    init = lambda problem: (problem[-1], start(problem[1]))  # noqa: E731
+    run = Stepwise(steps, init, step, lambda state: state[-1], least_norm=True)
     return in_turn(run, n * restarts, variant, rivals)
 
 

@@ -58,7 +58,7 @@ def in_float32(attack: Stepwise) -> Stepwise:
         found = attack.best(state.state)
         return found._replace(x=found.x.astype(state.dtype))
 
-    return attack._replace(init=init, step=step, best=best)
+    return attack.replace(init=init, step=step, best=best)
 
 
 def seen_as(dtype: np.dtype, function: Callable) -> Callable:

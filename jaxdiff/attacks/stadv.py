@@ -129,13 +129,14 @@ def flow_lbfgs(tau: ScalarLike, kappa: ScalarLike, steps: int, searches: int = 1
 def run_with_flow(attack: Stepwise, *problem: Any) -> tuple[Best, Float[Array, "h w 2"]]:
     """What `attack.run` gives for one of these attacks, and the flow of its image, in units of half the image."""
     both = lambda state: state.images._replace(x=(state.images.x, state.flows.x))  # noqa: E731
-    found = attack._replace(best=both).run(*problem)
+    found = attack.replace(best=both).run(*problem)
     image, flow = found.x
     return found._replace(x=image), flow
 
 
 def _latest(best: Best, x: Image, won: Bool[Array, ""], loss: Scalar) -> Best:
-    return best._replace(x=x, won=won, loss=loss.astype(best.loss.dtype), queries=best.queries + 1)
+    nothing = best._replace(won=jnp.asarray(False), loss=jnp.full_like(best.loss, -jnp.inf))
+    return improve(nothing, x, won, loss)
 
 
 KEEPS = {"best": improve, "last": _latest}

@@ -42,8 +42,8 @@ def synthesise(
 ) -> Stepwise:
     """The attack (1): (classifier, x, target, key) -> an image of the class, from uniform noise; x only gives its shape.
 
-    `tx` turns the gradient of what is maximised into a direction, by default Adam's. `pooled` needs `stop=False`: the first
-    image that wins is no good one. Raises ValueError for an unknown score, steps < 1 or a negative number.
+    `tx` turns the gradient of what is maximised into a direction, by default Adam's. A pool goes on after
+    the first victory: that image is no good one. Raises ValueError for an unknown score, steps < 1 or a negative number.
     """
     checks.known("synthesise", SCORES, score=score)
     checks.number("synthesise", "[0, inf)", tv_weight=tv_weight)
@@ -62,7 +62,7 @@ def stay_near(
     """The attack (2): (classifier, x, target, key) -> x', a victory on the way if there was one, of these that of least loss.
 
     The loss decides, not the distance alone: the nearest victory is the first image past the boundary, whatever lmbda is.
-    Likewise `pooled` needs `stop=False`. `tx` as in `synthesise`. Raises ValueError for steps < 1 or a negative number.
+    Likewise a pool goes on after it. `tx` as in `synthesise`. Raises ValueError for steps < 1 or a negative number.
     """
     checks.number("stay_near", "[0, inf)", lmbda=lmbda)
 
@@ -112,4 +112,4 @@ def _climb(
         update, tx_state = tx.update(gradient, tx_state, image)
         return jnp.clip(image + lr * update, 0.0, 1.0), tx_state, best
 
-    return in_float32(Stepwise(steps, init, step, lambda state: state[-1]))
+    return in_float32(Stepwise(steps, init, step, lambda state: state[-1], least_norm=True))

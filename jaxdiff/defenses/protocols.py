@@ -123,7 +123,7 @@ def known_to(protocol: Protocol, attack: Attack) -> Attack:
         found = attack.best(state)
         return found._replace(queries=protocol.draws * found.queries)
 
-    return attack.on(shown)._replace(best=best)
+    return attack.on(shown).replace(best=best)
 
 
 def judge(protocol: Protocol, classifier: Classifier, x: Image, y: Label, key: PRNGKey) -> Judgement:
