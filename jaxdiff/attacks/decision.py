@@ -20,7 +20,7 @@ from jaxtyping import Array, Int, ScalarLike
 
 from jaxdiff import checks
 from jaxdiff.attacks.attack import goal
-from jaxdiff.attacks.precision import wide
+from jaxdiff.attacks.precision import seen_beside, towards, wide
 from jaxdiff.attacks.stepwise import Stepwise, improve, start
 from jaxdiff.attacks.threat import Threat
 from jaxdiff.types import Image, Images, Scalar
@@ -53,11 +53,13 @@ def machine(
         classifier, original, y, key = problem
         state, best = carry
         noise_key, judge_key = jax.random.split(jax.random.fold_in(key, i))
-        x, dtype = wide(original), original.dtype
+        x = wide(original)
         noise = jax.random.normal(noise_key, (block, *x.shape), x.dtype)
         images = jax.lax.switch(state.phase, [p.propose for p in phases], x, state, noise)
-        images = wide(images.astype(dtype))  # what is learnt is about the images that were seen
-        judge = lambda image, key: has_won(classifier(image.astype(dtype), key), y)  # noqa: E731
+        images = wide(
+            towards(jnp.broadcast_to(original, images.shape), images)
+        )  # what is learnt is about the images that were seen
+        judge = lambda image, key: has_won(seen_beside(original, classifier)(image, key), y)  # noqa: E731
         fooled = jax.vmap(judge)(images, jax.random.split(judge_key, block))
         state = jax.lax.switch(state.phase, [p.absorb for p in phases], x, state, images, fooled)
 
@@ -65,7 +67,7 @@ def machine(
         won = norm <= threat.radius
         # Where nothing has won there is still something allowed to return.
         image = jnp.where(won, nearest, threat.apply(x, threat.project(nearest - x, x)))
-        return state, improve(best, image.astype(dtype), won, -norm, block)
+        return state, improve(best, towards(original, image), won, -norm, block)
 
     return Stepwise(budget // block, begin, step, lambda carry: carry[1], least_norm=True)
 

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, ScalarLike
 
 from jaxdiff import checks
 from jaxdiff.attacks.directions import check_direction, looked_ahead
-from jaxdiff.attacks.precision import grain, seen_as, wide
+from jaxdiff.attacks.precision import grain, seen_beside, towards, wide
 from jaxdiff.attacks.stepwise import Stepwise, finite, improve, measured, start
 from jaxdiff.attacks.threat import Threat
 from jaxdiff.attacks.transforms import eot
@@ -96,7 +96,7 @@ def nes(
 
     def step(problem, state, i):
         loss, image, key = problem
-        loss, x = seen_as(image.dtype, loss), wide(image)
+        loss, x = seen_beside(image, loss), wide(image)
         delta, tx_state, best = state
         _, step_key = jax.random.split(key)
         gradient_key, judge_key = jax.random.split(jax.random.fold_in(step_key, i))
@@ -107,7 +107,7 @@ def nes(
         update, tx_state = direction.update(gradient, tx_state, delta)
         delta = threat.project(delta + lr * update, x)
         value, won = height(delta, judge_key)
-        moved = threat.apply(x, delta).astype(image.dtype)
+        moved = towards(image, threat.apply(x, delta))
         return delta, tx_state, improve(best, moved, won, value, cost)
 
     return Stepwise(budget // cost, init, step, lambda state: state[-1])

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, ScalarLike
 from jaxdiff import checks
 from jaxdiff.attacks.attack import lost
 from jaxdiff.attacks.directions import Lookahead, check_direction
-from jaxdiff.attacks.precision import wide
+from jaxdiff.attacks.precision import towards, wide
 from jaxdiff.attacks.stepwise import ascent_gradient, finite
 from jaxdiff.attacks.threat import Perturbation, Threat
 from jaxdiff.types import Attack, Classifier, Image, Images, Label, Labels, Objective, PRNGKey, Scalar
@@ -45,8 +45,7 @@ def apply_universal(delta: Perturbation, threat: Threat) -> Attack:
     delta = checks.floats("apply_universal", delta, "A perturbation")
 
     def attack(classifier, x, y, key):
-        moved = threat.apply(wide(x), threat.project(delta, wide(x)))
-        return moved.astype(x.dtype)
+        return towards(x, threat.apply(wide(x), threat.project(delta, wide(x))))
 
     return attack
 

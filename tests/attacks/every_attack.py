@@ -6,12 +6,11 @@ enough.
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxdiff import attacks as a
-from jaxdiff.attacks import autoattack, directions, patch, universal
+from jaxdiff.attacks import directions, patch, universal
 from jaxdiff.attacks.transforms import averaged
 
 ORDER = {"linf": np.inf, "l2": 2, "l1": 1}
@@ -97,6 +96,11 @@ ATTACKS = {
 }
 
 
+# Those that compute in the dtype of the images.
+PLAIN = {name for name in ATTACKS if name.startswith(("fgsm", "pgd"))}
+PLAIN |= {"momentum", "nesterov", "adam", "fourier_l2", "low_frequency", "flow_pgd", "transfer"}
+
+
 def linear(classes, pixels, dtype=jnp.float32):
     """A linear classifier that computes in `dtype` (None: in that of the image)."""
     w = np.random.default_rng(3).normal(size=(classes, pixels)).round(2)
@@ -115,13 +119,3 @@ def run(row, classifier, x, y, key):
         found = row.attack.run(classifier, x, y, key)
         return found.x, found.won
     return row.attack(classifier, x, y, key), None
-
-
-ENSEMBLES = {
-    "standard": lambda norm: autoattack.standard(norm, RADII[norm], 3, 4, 20),
-    "rand": lambda norm: autoattack.rand(norm, RADII[norm], 3, 4, draws=2),
-    "plus": lambda norm: autoattack.plus(norm, RADII[norm], 3, 4, 20),
-}
-
-__all__ = ["ATTACKS", "ENSEMBLES", "ORDER", "RADII", "Row", "linear", "run"]
-_ = jax
