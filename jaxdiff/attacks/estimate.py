@@ -71,7 +71,6 @@ def nes(
     box by some sigma, as in the paper, and with `nesterov` ball and box by the lookahead; the result never does. `sigma` is
     taken no smaller than what a pixel surely feels, 0.0078 for images of bfloat16.
     """
-    cost = 2 * samples + 1
     checks.instance("nes", Threat, "linf(8 / 255)", threat=threat)
     checks.count("nes", budget=budget, samples=samples)
     checks.number("nes", "[0, inf)", lr=lr)
@@ -79,6 +78,7 @@ def nes(
     checks.function("nes", draw=draw)
     if batch_size is not None:
         checks.count("nes", batch_size=batch_size)
+    cost = 2 * samples + 1
     if budget < cost:
         raise ValueError(
             f"nes with samples = {samples} needs a budget of at least {cost} evaluations, one step; got {budget}. "

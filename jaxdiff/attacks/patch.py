@@ -98,7 +98,7 @@ def random_placement(scale: tuple[float | int, float | int] = (1.0, 1.0), angle:
     if np.shape(scale) != (2,):
         raise ValueError(f"random_placement needs scale = (smallest, largest), two numbers; got {scale!r}.")
     smallest, largest = scale
-    checks.number("random_placement", "(0, inf)", smallest=smallest, largest=largest)
+    checks.number("random_placement's scale", "(0, inf)", smallest=smallest, largest=largest)
     checks.number("random_placement, in radians,", "[0, inf)", angle=angle)
     if smallest > largest:
         raise ValueError(f"random_placement needs scale = (smallest, largest), in that order; got {scale}.")
@@ -138,10 +138,10 @@ def circle_mask(size: int) -> Mask:
 
 def force_class(target: ScalarLike) -> Objective:
     """log softmax(logits)_target: the patch makes everything the class `target`."""
-    target = checks.label("force_class", target)
+    target = checks.label("force_class's target", target)
 
     def objective(logits: Logits, y: Label) -> Scalar:
-        checks.label("force_class", target, len(logits))
+        checks.label("force_class's target", target, len(logits))
         return jax.nn.log_softmax(logits.astype(wide_dtype(logits.dtype)))[target]
 
     return objective
@@ -231,7 +231,12 @@ def apply_patch(patch: Patch, mask: Mask, draw: Draw) -> Attack:
     """The attack that puts the patch somewhere into the image, whatever the classifier."""
     patch, mask = checks.image("apply_patch", patch), checked_mask("apply_patch", mask)
     checks.takes("apply_patch", "(key, image shape, patch shape)", 3, draw=draw)
-    return lambda classifier, x, y, key: place(x, patch, mask, draw(key, x.shape, patch.shape))
+
+    def attack(classifier, x, y, key):
+        checks.pixels("apply_patch", x.shape)
+        return place(x, patch, mask, draw(key, x.shape, patch.shape))
+
+    return attack
 
 
 def total_variation(patch: Patch) -> Scalar:

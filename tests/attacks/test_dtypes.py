@@ -51,7 +51,7 @@ def test_rounding_is_towards_the_original(dtype):
 
 
 def _images(dtype):
-    """Three images around mid-grey, whose pixels are numbers of the dtype, at an L2 distance of about 0.25 from their boundary."""
+    """Three images around mid-grey, in the dtype, at an L2 distance of about 0.25 from their boundary."""
     w, x = linear(3, 16).w, 0.5 + 0.15 * np.random.default_rng(0).normal(size=(200, 16)).clip(-2, 2)
     distance = _margins(w, x, ((x - 0.5) @ w.T).argmax(1), "l2")
     return jnp.asarray(x[np.argsort(np.abs(distance - 0.25))[:3]].reshape(3, 4, 4, 1), dtype)
