@@ -64,7 +64,7 @@ def machine(
         state = jax.lax.switch(state.phase, [p.absorb for p in phases], x, state, images, fooled)
 
         nearest, norm = _nearest(threat, x, images, fooled)
-        won = norm <= threat.radius
+        won = jnp.isfinite(norm) & (norm <= threat.radius)  # in an infinite ball too
         # Where nothing has won there is still something allowed to return.
         image = jnp.where(won, nearest, threat.apply(x, threat.project(nearest - x, x)))
         return state, improve(best, towards(original, image), won, -norm, block)
@@ -142,9 +142,7 @@ def checked_ball(
     checks.count(name, block=block)
     checks.count(f"{name} with blocks of {block}", block, budget=budget)
     checks.instance(name, bool, "True", targeted=targeted)
-    # The projection onto a ball divides by its radius.
-    largest = float(jnp.finfo(jnp.float32).max)
-    threat = ball(jnp.minimum(radius, largest) if checks.traced(radius) else min(radius, largest))
+    threat = ball(radius)
     checks.instance(name, Threat, "l2", **{"what `ball` gives": threat})
     return threat
 
