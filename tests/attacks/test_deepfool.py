@@ -33,13 +33,15 @@ def _run(attack, classifier, x, y):
     return jax.jit(lambda x, y: attack.run(classifier, x, y, KEY))(x, y)
 
 
-@pytest.mark.parametrize(("norm", "classes"), [("linf", 2), ("linf", 3), ("l2", 10), ("l1", 10)])
-def test_linear_models_are_left_by_the_nearest_boundary(norm, classes):
+@pytest.mark.parametrize(
+    ("norm", "classes", "overshoot"), [("linf", 2, 0.02), ("linf", 3, 0.3), ("l2", 10, 0.02), ("l1", 10, 0.1)]
+)
+def test_linear_models_are_left_by_the_nearest_boundary(norm, classes, overshoot):
     classifier, y, z, w = _linear(classes)
     least = min(_distance(norm, z, w, j, y) for j in range(classes) if j != y)
-    found = _run(deepfool(THREATS[norm](jnp.inf), steps=6, overshoot=0.02), classifier, INSIDE, y)
+    found = _run(deepfool(THREATS[norm](jnp.inf), steps=6, overshoot=overshoot), classifier, INSIDE, y)
     assert found.won and jnp.argmax(classifier(found.x, None)) != y
-    np.testing.assert_allclose(-found.loss, 1.02 * least, rtol=1e-4)
+    np.testing.assert_allclose(-found.loss, (1 + overshoot) * least, rtol=1e-4)
     order = {1: np.inf, 2: 2, np.inf: 1}[DUAL[norm]]
     np.testing.assert_allclose(np.linalg.norm(np.ravel(found.x - INSIDE), order), -found.loss, rtol=1e-6)
 
@@ -52,6 +54,28 @@ def test_only_the_candidates_are_looked_at():
     assert min(distances, key=distances.get) != runner_up
     found = _run(deepfool(l2(jnp.inf), steps=3, classes=2), classifier, INSIDE, y)
     np.testing.assert_allclose(-found.loss, 1.02 * distances[runner_up], rtol=1e-4)
+
+
+def test_the_candidates_are_those_of_the_clean_image():
+    """On the way another class overtakes the runner-up; the runner-up stays the one that is looked at, step by step by hand."""
+
+    def classifier(x, key):
+        s = x - 0.5
+        return jnp.stack([1.0, 0.5 + 5 * s[0] - 40 * s[0] ** 2, 0.4 + 4 * s[0] + 10 * s[1]])
+
+    x, total = jnp.array([0.5, 0.5]), 0.0
+    attack = deepfool(l2(jnp.inf), steps=3, classes=2)
+    problem = (classifier, x, jnp.asarray(0), KEY)
+    state, step = attack.init(problem), jax.jit(lambda state, i: attack.step(problem, state, i))
+    overtaken = False
+    for i in range(3):
+        state = step(state, jnp.asarray(i))
+        s = 1.02 * total
+        f, slope = 0.5 + 5 * s - 40 * s**2 - 1.0, 5 - 80 * s
+        overtaken |= 0.4 + 4 * s > f + 1.0
+        total -= f / slope
+        np.testing.assert_allclose(state[0], [total, 0.0], rtol=1e-4, atol=1e-7)
+    assert overtaken and jnp.array_equal(state[1], jnp.array([1])) and not attack.best(state).won
 
 
 def test_the_radius_only_judges():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from every_attack import ATTACKS, ORDER, PLAIN, RADII, linear, run
 
+from jaxdiff.attacks import linf, margin, nes, untargeted
 from jaxdiff.attacks.precision import towards
 
 HALF = (jnp.bfloat16, jnp.float16)
@@ -96,6 +97,16 @@ def test_attacks_on_half_precision_work(name, dtype):
         assert np.sum(near) >= 2 and np.all(fooled[near])
     if row.targeted:
         assert np.all(fooled)
+
+
+def test_probes_are_felt():
+    """A sigma far below the steps of bfloat16 would move no pixel; it is taken as long as one, in float32 as it is."""
+    for dtype in (jnp.bfloat16, jnp.float32):
+        x, classifier = _images(dtype)[0], linear(3, 16)
+        y = jnp.argmax(classifier(x, None))
+        attack = untargeted(nes(linf(0.2), 0.05, 99, samples=16, sigma=1e-5), margin())
+        found = jax.jit(lambda x, y, a=attack: a.run(linear(3, 16), x, y, KEY))(x, y)
+        assert found.won
 
 
 DRAWN = (

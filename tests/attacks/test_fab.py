@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdiff.attacks.fab import fab, fab_targeted
+from jaxdiff.attacks.fab import _random_start, fab, fab_targeted
 from jaxdiff.attacks.l1 import l1
 from jaxdiff.attacks.minimal import GRADIENTS_AT_ONCE, boundaries, highest
 from jaxdiff.attacks.threat import l2, linf
@@ -139,6 +139,14 @@ def test_restarts_leave_a_plateau():
     first, more = (_run(fab(linf(0.32), 10, restarts=n), classifier, INSIDE, jnp.asarray(0)) for n in (1, 3))
     assert not first.won and more.won
     assert 0.1499 < -more.loss < 0.155
+
+
+@pytest.mark.parametrize("norm", THREATS)
+def test_restarts_begin_half_the_radius_away(norm):
+    """Wherever the box is far, in another direction for every run."""
+    begins = [np.ravel(_random_start(THREATS[norm](0.3), INSIDE, jax.random.key(i)) - INSIDE) for i in (0, 1)]
+    np.testing.assert_allclose(np.linalg.norm(begins, ORDER[norm], axis=1), 0.15, rtol=1e-5)
+    assert np.any(np.abs(begins[0] - begins[1]) > 1e-3)
 
 
 def test_more_restarts_contain_fewer():

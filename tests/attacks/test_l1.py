@@ -106,7 +106,7 @@ def test_random_starts_fill_the_ball():
     np.testing.assert_allclose(np.mean(np.array(starts), axis=0), 0.0, atol=0.003)
 
 
-@pytest.mark.parametrize(("sparsity", "moved"), [(0.01, 1), (0.2, 4), (1.0, 20)])
+@pytest.mark.parametrize(("sparsity", "moved"), [(0.01, 1), (0.2, 4), (0.21, 5), (1.0, 20)])
 def test_steps_follow_the_largest_coordinates(sparsity, moved):
     direction = lambda g: l1(1.0, sparsity).steepest.update(g, l1(1.0).steepest.init(g))[0]  # noqa: E731
     d = direction(W)
