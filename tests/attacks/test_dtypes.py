@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from every_attack import ATTACKS, ORDER, PLAIN, RADII, linear, run
 
-from jaxdiff.attacks import linf, margin, nes, untargeted
+from jaxdiff.attacks import linf, margin, nes, untargeted, warp
+from jaxdiff.attacks.patch import Placement, place, square_mask
 from jaxdiff.attacks.precision import towards
+from jaxdiff.attacks.rotation import rotate_translate
 
 HALF = (jnp.bfloat16, jnp.float16)
 KEY = jax.random.key(0)
@@ -107,6 +109,21 @@ def test_probes_are_felt():
         attack = untargeted(nes(linf(0.2), 0.05, 99, samples=16, sigma=1e-5), margin())
         found = jax.jit(lambda x, y, a=attack: a.run(linear(3, 16), x, y, KEY))(x, y)
         assert found.won
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_wide_images_have_all_their_places(dtype):
+    """bfloat16 has no 257: looking a pixel to the left is that also where the picture is 3000 pixels wide."""
+    x = jnp.asarray(np.random.default_rng(0).uniform(size=(1, 3000, 1)), dtype)
+    left = jnp.zeros((1, 3000, 2), jnp.float32).at[..., 0].set(-2 / 3000)
+    stamp = jnp.asarray([[[0.25]]], dtype)
+    placed = place(x, stamp, square_mask(1), Placement(0.0, 2801.0))
+    for moved in (warp(x, 0 * left), rotate_translate(x, 0.0, 0.0, 0.0), jnp.roll(warp(x, left), -1, 1)):
+        assert moved.dtype == dtype
+        np.testing.assert_allclose(
+            moved[:, :-1].astype(jnp.float32), x[:, :-1].astype(jnp.float32), atol=0.01
+        )
+    assert np.array_equal(np.nonzero(placed[0, :, 0] != x[0, :, 0])[0], [2801]) and placed[0, 2801, 0] == 0.25
 
 
 DRAWN = (

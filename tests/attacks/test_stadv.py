@@ -104,11 +104,17 @@ def test_pooled_is_alone_and_the_letter_does_not_stop_early():
 
 
 def test_default_tau_is_laidlaws():
-    """0.0025 / bound: at the bound 0.05 the weight is 0.05."""
-    loss = lambda tau: stadv(0.05, 2, tau=tau).run(_left_or_right, X[0], Y[0], KEYS[0])  # noqa: E731
-    results = jax.jit(lambda: (loss(None), loss(0.05), loss(0.025)))()
-    np.testing.assert_allclose(results[0].loss, results[1].loss, rtol=1e-5)
-    assert abs(results[0].loss - results[2].loss) > 1e-5
+    """0.0025 / bound: at the bound 0.05 the weight is 0.05, at 0.1 half of that."""
+
+    @jax.jit
+    def losses(bound, tau):
+        attacks = stadv(bound, 2), stadv(bound, 2, tau=tau), stadv(bound, 2, tau=1.5 * tau)
+        return [attack.run(_left_or_right, X[0], Y[0], KEYS[0]).loss for attack in attacks]
+
+    for bound, tau in ((0.05, 0.05), (0.1, 0.025)):
+        default, same, other = losses(bound, tau)
+        np.testing.assert_allclose(default, same, rtol=1e-5)
+        assert abs(default - other) > 1e-5
 
 
 def _spoiled(share):
@@ -143,6 +149,19 @@ def test_original_reaches_its_target():
     assert jnp.all(towards.won)
     np.testing.assert_allclose(towards.loss, away.loss, atol=0.03)  # the line search stops early
     assert not jnp.any(_original("targeted", 0 * Y + 2, 0.02, 0.5)[0].won)
+
+
+def test_original_counts_the_evaluations_of_its_line_searches():
+    calls = []
+
+    def counted(x, key):
+        jax.debug.callback(lambda _: calls.append(1), x)
+        return _left_or_right(x, key)
+
+    run = jax.jit(lambda y: stadv_original(0.02, 0.5, 6).run(counted, X[0], y, KEYS[0]).queries)
+    queries = int(run(Y[0]))
+    jax.effects_barrier()
+    assert queries == len(calls) > 6
 
 
 def test_original_leaves_what_is_lost_already():
