@@ -156,3 +156,20 @@ def test_nesterov_is_refused():
     ball = linf(0.1)
     with pytest.raises(ValueError, match="nesterov: take momentum"):
         universal_step(ball, cross_entropy(), 0.02, tx=directions.nesterov(ball)).init(jnp.zeros(SHAPE))
+
+
+def test_deepfool_visits_every_image_once_a_pass_in_an_order_of_its_own():
+    visited = []
+
+    def idle(classifier, x, y, key):
+        jax.debug.callback(lambda x: visited.append(round(8 * float(x[0]))), x, ordered=True)
+        return x
+
+    x = jnp.arange(8.0)[:, None] / 8 * jnp.ones((8, 3))
+    never = lambda x, key: jnp.array([1.0, 0.0]) + 0.0 * jnp.sum(x)  # noqa: E731
+    run = jax.jit(lambda key: universal_deepfool(l2(1.0), idle, passes=3)(never, x, jnp.zeros(8, int), key))
+    jax.block_until_ready(run(jax.random.key(0)))
+    jax.effects_barrier()
+    passes = np.array(visited).reshape(3, 8)
+    np.testing.assert_array_equal(np.sort(passes, axis=1), np.broadcast_to(np.arange(8), (3, 8)))
+    assert len({tuple(order) for order in [*passes.tolist(), list(range(8))]}) == 4
