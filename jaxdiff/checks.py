@@ -204,7 +204,8 @@ def _integers(who: str, y: Any) -> Array:
 def _in_box(who: str, x: Array) -> Array:
     if not x.size:
         return x
-    low, high = float(jnp.min(x)), float(jnp.max(x))
+    values = np.asarray(x)  # numpy: a known image stays known while something else is traced
+    low, high = float(values.min()), float(values.max())
     if low >= 0.0 and high <= 1.0:
         return x
     raise ValueError(
@@ -226,7 +227,8 @@ def range_remedy(low: float, high: float) -> str:
 def _in_range(who: str, y: Array, classes: int | None) -> Array:
     if not y.size:
         return y
-    low, high = int(jnp.min(y)), int(jnp.max(y))
+    values = np.asarray(y)
+    low, high = int(values.min()), int(values.max())
     if low >= 0 and (classes is None or high < classes):
         return y
     limits = "at least 0" if classes is None else f"between 0 and {classes - 1}"
