@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from jaxdiff import checks
 from jaxdiff.attacks import bpda, defend
+from jaxdiff.diffusion.sample import ImageLike
 from jaxdiff.types import Classifier, Defense, Image, PRNGKey
 
 VIEWS = {
@@ -38,7 +39,7 @@ class Purifier:
         checks.instance("Purifier", Mapping, "{}", views=self.views)
         checks.function("Purifier", **self.views)
 
-    def __call__(self, x: Image, key: PRNGKey) -> Image:
+    def __call__(self, x: ImageLike, key: PRNGKey) -> Image:
         """The purified image."""
         return self.purify(x, key)
 

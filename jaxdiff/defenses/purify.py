@@ -12,7 +12,6 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from jaxtyping import Array, Float
 
 from jaxdiff import checks
 from jaxdiff.defenses.adjoint import adjoint_regenerate
@@ -20,11 +19,9 @@ from jaxdiff.defenses.gradients import Purifier
 from jaxdiff.diffusion import regenerate
 from jaxdiff.diffusion.grids import Times, TimesLike
 from jaxdiff.diffusion.process import Process
-from jaxdiff.diffusion.sample import regenerable
+from jaxdiff.diffusion.sample import ImageLike, regenerable
 from jaxdiff.diffusion.solvers import Solver
 from jaxdiff.types import Defense, Denoiser, Image, PRNGKey
-
-ImageLike = Float[Array | np.ndarray, "*shape"]
 
 
 def diffpure(

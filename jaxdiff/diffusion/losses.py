@@ -93,8 +93,8 @@ def _finite_weight(process: Process, kind: str, weight: Weight) -> None:
         value = weight(process, kind, jnp.asarray(1.0))
     if not checks.traced(value) and not np.isfinite(value):
         raise ValueError(
-            f"denoising: this weight of kind {kind!r} is {float(value):g} at t = 1. Where alpha = 0, an error of the noise "
-            "says nothing of the image: predict 'v' or 'x0', weigh with `simple`, or end the process with a little signal."
+            f"denoising: this weight of kind {kind!r} is not finite at t = 1. Where alpha = 0, an error of the noise says "
+            "nothing of the image: predict 'v' or 'x0', weigh with `simple`, or end the process with a little signal."
         )
 
 

@@ -129,6 +129,11 @@ class Cosine(VariancePreserving):
         early, lost, late = self._halves(t)
         return jnp.where(early, 1.0 - lost, late)
 
+    def sigma(self, t: Time) -> Scalar:
+        """sqrt((1 - alpha) (1 + alpha)), whose slope is finite where alpha is 0."""
+        early, lost, late = self._halves(t)
+        return jnp.sqrt(jnp.where(early, lost * (2.0 - lost), (1.0 - late) * (1.0 + late)))
+
     def log_alpha(self, t: Time) -> Scalar:
         """Its logarithm."""
         early, lost, late = self._halves(t)
@@ -174,6 +179,11 @@ class Discrete(VariancePreserving):
         """exp of the interpolation, times what the last step leaves if it ends in pure noise."""
         smooth, left = self._factors(t)
         return jnp.exp(smooth) * left
+
+    def sigma(self, t: Time) -> Scalar:
+        """sqrt(1 - alpha^2) from the same factors, whose slope is finite where alpha is 0."""
+        smooth, left = self._factors(t)
+        return jnp.sqrt(jnp.exp(2.0 * smooth) * (1.0 - jnp.square(left)) - jnp.expm1(2.0 * smooth))
 
     def log_alpha(self, t: Time) -> Scalar:
         """Linear interpolation of the table."""
