@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxdiff import checks
-from jaxdiff.diffusion.process import Process, known_alpha
+from jaxdiff.diffusion.process import Process, known
 
 __all__ = ["logsnr", "respaced", "uniform"]
 
@@ -54,7 +54,7 @@ def logsnr(process: Process, steps: int, start: float = 1.0, end: float = 1e-3) 
     _check("logsnr", steps, start, end)
     if end <= 0.0:
         raise ValueError(f"A logsnr grid needs end > 0, where the ratio is finite; got {end}.")
-    if known_alpha(process, start) == 0.0:
+    if known(process.alpha, start) == 0.0:
         raise ValueError(
             f"A logsnr grid needs a start with a signal: alpha({start:g}) = 0 here, and the ratio is infinite. "
             f"Use start=0.999, or a uniform or respaced grid."

@@ -34,7 +34,7 @@ from jaxtyping import Array, Float
 from jaxdiff import checks
 from jaxdiff.diffusion.denoiser import same_shape
 from jaxdiff.diffusion.prediction import check_kind, error_scale, target
-from jaxdiff.diffusion.process import Process
+from jaxdiff.diffusion.process import Process, known
 from jaxdiff.diffusion.solvers import working
 from jaxdiff.types import PRNGKey, PRNGKeys, Scalar, Time
 
@@ -89,9 +89,8 @@ def _examples(x0: Any, t: Any, keys: PRNGKeys) -> tuple[Array, Array, PRNGKeys]:
 
 def _finite_weight(process: Process, kind: str, weight: Weight) -> None:
     """ValueError for a weight that is known and not finite at t = 1."""
-    with jax.ensure_compile_time_eval():
-        value = weight(process, kind, jnp.asarray(1.0))
-    if not checks.traced(value) and not np.isfinite(value):
+    value = known(lambda t: weight(process, kind, jnp.asarray(t)), 1.0)
+    if value is not None and not np.isfinite(value):
         raise ValueError(
             f"denoising: this weight of kind {kind!r} is not finite at t = 1. Where alpha = 0, an error of the noise says "
             "nothing of the image: predict 'v' or 'x0', weigh with `simple`, or end the process with a little signal."

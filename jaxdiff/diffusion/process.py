@@ -22,7 +22,7 @@ Kingma et al. 2021 (arXiv 2107.00630), section 3.
 
 import abc
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -208,13 +208,13 @@ def linear(steps: int = 1000, beta_min: float = 1e-4, beta_max: float = 0.02) ->
     return Discrete(tuple(np.linspace(beta_min, beta_max, steps, dtype=np.float64).tolist()))
 
 
-def known_alpha(process: Process, t: Time) -> float | None:
-    """alpha(t) as a number, also while something else is traced; None if t or the process itself is traced."""
+def known(function: Callable[[Time], Scalar], t: Time) -> float | None:
+    """function(t) as a number, also while something else is traced; None if t or the process itself is traced."""
     if checks.traced(t):
         return None
     with jax.ensure_compile_time_eval():
-        alpha = process.alpha(t)
-    return None if checks.traced(alpha) else float(alpha)
+        value = function(t)
+    return None if checks.traced(value) else float(value)
 
 
 def _table(betas: Any) -> np.ndarray:

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from jaxdiff import checks
 from jaxdiff.diffusion.denoiser import same_shape
 from jaxdiff.diffusion.grids import Times, TimesLike, times
-from jaxdiff.diffusion.process import Process, known_alpha
+from jaxdiff.diffusion.process import Process, known
 from jaxdiff.diffusion.solvers import Solver, working
 from jaxdiff.types import Defense, Denoiser, Image, Images, PRNGKey
 
@@ -77,14 +77,14 @@ def prior(
     checks.instance("prior", Process, "VP()", process=process)
     checks.number("prior", "(0, inf]", signal=signal)
     ts, key = times("prior", ts, working(dtype)), checks.key("prior", key)
-    alpha, sigma = known_alpha(process, ts[0]), process.sigma(ts[0])
-    if alpha is not None and alpha > signal * float(sigma):
+    alpha, sigma = known(process.alpha, ts[0]), known(process.sigma, ts[0])
+    if alpha is not None and alpha > signal * sigma:
         raise ValueError(
             f"The grid begins at t = {float(ts[0]):g}, where x is not noise: alpha = {alpha:.3g}. Sampling from pure noise "
             "needs a grid that begins near t = 1, such as grids.uniform(50) or respaced(50, spacing='trailing'), and a process "
             "that ends in noise. (`regenerate` begins from an image.)"
         )
-    return (sigma * jax.random.normal(key, shape, dtype)).astype(dtype)
+    return (process.sigma(ts[0]) * jax.random.normal(key, shape, dtype)).astype(dtype)
 
 
 def regenerate(

@@ -45,7 +45,7 @@ import jax.numpy as jnp
 from jaxdiff import checks
 from jaxdiff.diffusion.denoiser import score
 from jaxdiff.diffusion.grids import TimesLike
-from jaxdiff.diffusion.process import Process, known_alpha
+from jaxdiff.diffusion.process import Process, known
 from jaxdiff.types import Denoiser, Image, PRNGKey, Scalar, Time
 
 __all__ = ["ddim", "ddpm", "dpmpp_2m", "euler_maruyama", "heun"]
@@ -165,7 +165,7 @@ def _reverse_sde(process: Process, noise_removal: bool, denoise: Denoiser, x, t,
 
 def _finite_drift(process: Process, ts: TimesLike) -> None:
     start = ts[0]
-    if known_alpha(process, start) == 0.0:
+    if known(process.alpha, start) == 0.0:
         raise ValueError(
             f"euler_maruyama cannot begin at t = {float(start):g}, where alpha = 0 and the drift is infinite. Begin the grid a "
             "little later, end the process with a little signal (such as Cosine(alpha_min=5e-5)), or use ddpm or ddim."

@@ -174,6 +174,8 @@ def test_prior_is_noise_of_the_size_at_the_start(key):
     z = jax.random.normal(key, (2, 3), jnp.float32)
     x = prior(Larger(), uniform(5), (2, 3), key)
     assert x.dtype == jnp.float32
+    batch = jax.jit(jax.vmap(lambda key: prior(Larger(), uniform(5), (2, 3), key)))(key[None])
+    np.testing.assert_allclose(batch[0], x, rtol=1e-6)
     np.testing.assert_allclose(x, 3.0 * np.sqrt(1 - np.exp(-10.05)) * z, rtol=1e-6)
 
 
@@ -185,6 +187,12 @@ def test_prior_refuses_a_grid_that_begins_on_an_image(key):
         2,
     )  # alpha = 0.017, as published
     assert prior(VP_, uniform(4, 0.5), (2,), key, signal=0.5).shape == (2,)
+
+    class Louder(VP):  # a signal of 0.28 against noise of 20 is none
+        def sigma(self, t):
+            return jnp.asarray(20.0)
+
+    assert prior(Louder(), uniform(4, 0.5), (2,), key).shape == (2,)
 
 
 def test_what_is_returned_can_be_compiled_compared_and_pickled(key):
