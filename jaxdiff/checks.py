@@ -227,9 +227,9 @@ def range_remedy(low: float, high: float) -> str:
 
 
 def _extremes(x: Array) -> tuple[float, float]:
-    """The least and the largest value of a concrete array, also while a function around it is traced."""
-    with jax.ensure_compile_time_eval():
-        return float(jnp.min(x)), float(jnp.max(x))
+    """The least and the largest value; by numpy, for which a known array stays known while something else is traced."""
+    values = np.asarray(x)
+    return float(values.min()), float(values.max())
 
 
 def _in_range(who: str, y: Array, classes: int | None) -> Array:

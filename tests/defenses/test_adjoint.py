@@ -45,7 +45,7 @@ def _gradients(denoise, ts, x, key):
 
 def test_gaussian_data_have_a_known_adjoint(key):
     """The drift is linear there, so equation (3) is a product of numbers: at the later times, times alpha(t*)."""
-    ts = uniform(12, 0.3, 0.01)
+    ts = jnp.array([0.3, 0.27, 0.2, 0.19, 0.12, 0.06, 0.03, 0.01])
     x = jnp.linspace(-1, 1, 5)
     pair = _pair(exact_denoiser(PROCESS), ts)
     slope = lambda x, purify: jax.grad(lambda x: jnp.sum(purify(x, key)))(x)  # noqa: E731
