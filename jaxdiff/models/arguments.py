@@ -49,3 +49,9 @@ def check_counts(who: str, least: int = 1, **values: Any) -> None:
             )
         for i, entry in enumerate(value):
             checks.count(who, least, **{f"{name}[{i}]": entry})
+
+
+def freeze(module: Any, *names: str) -> None:
+    """Makes tuples of the fields `names` of a module that is being made, so that it can be hashed."""
+    for name in names:
+        object.__setattr__(module, name, tuple(getattr(module, name)))

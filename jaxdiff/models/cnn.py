@@ -12,7 +12,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jaxdiff import checks
-from jaxdiff.models.arguments import check_classifier, check_counts
+from jaxdiff.models.arguments import check_classifier, check_counts, freeze
 from jaxdiff.models.layers import Conv, GroupNorm, activation, check_images, normalise
 
 
@@ -36,6 +36,7 @@ class CNN(nn.Module):
         check_counts("CNN", channels=self.channels)
         checks.count("CNN", 0, groups=self.groups)
         check_classifier("CNN", self.classes, self.mean, self.std, self.dtype, act=self.activation)
+        freeze(self, "channels", "mean", "std")
         super().__post_init__()
 
     @nn.compact

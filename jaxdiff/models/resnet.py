@@ -14,7 +14,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jaxdiff import checks
-from jaxdiff.models.arguments import check_classifier, check_counts
+from jaxdiff.models.arguments import check_classifier, check_counts, freeze
 from jaxdiff.models.layers import (
     CIFAR10_MEAN,
     CIFAR10_STD,
@@ -142,6 +142,7 @@ class ResNet(nn.Module):
             )
         checks.known("ResNet", ("cifar", "imagenet"), stem=self.stem)
         check_classifier("ResNet", self.classes, self.mean, self.std, self.dtype, self.axis_name)
+        freeze(self, "widths", "depths", "mean", "std")
         super().__post_init__()
 
     @nn.compact

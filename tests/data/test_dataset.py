@@ -65,7 +65,7 @@ def test_fetch_is_one_record_at_a_time_in_any_order():
 
 @pytest.mark.parametrize("index", [-1, 360])
 def test_an_index_outside_is_an_error_and_never_wraps(index):
-    with pytest.raises(IndexError, match=rf"0\.\.359; got {index}"):
+    with pytest.raises(ValueError, match=rf"0\.\.359; got {index}"):
         digits("test").fetch(np.array([0, index]))
 
 
