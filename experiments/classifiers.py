@@ -29,7 +29,7 @@ __all__ = ["converted", "fitted", "trained", "untrained"]
 def converted(model: Mapping, weights: str, converter: str, image_shape: tuple[int, ...]) -> tuple[Any, Any]:
     """A PyTorch state dict saved as npz; `weights` may contain environment variables, `converter` is in `models.convert`."""
     checks.instance("converted", str, "'$JAXDIFF_WEIGHTS_DIR/resnet20.npz'", weights=weights)
-    converters = [n for n in dir(convert) if n.endswith(("_from_torch", "_from_diffusers"))]
+    converters = [n for n in dir(convert) if n.endswith("_from_torch")]
     checks.known("converted", converters, converter=converter)
     path = os.path.expandvars(weights)
     if unset := re.search(r"\$\{?(\w+)", path):

@@ -145,6 +145,7 @@ def _check_keys(names: Mapping[Any, str], arrays: Mapping[str, Any], declared: M
         )
     if twice := [key for key, n in wanted.items() if n > 1]:
         raise ValueError(f"The name {twice[0]!r} was given to {wanted[twice[0]]} leaves; each needs its own.")
+    checks.function("fill", **{f"the layout of {key!r}": layout for key, layout in declared.items()})
     if other := sorted(set(declared) - set(wanted)):
         raise ValueError(
             f"A layout is declared for {other[0]!r}, which is no key{checks.nearest(other[0], wanted)}"
