@@ -72,7 +72,7 @@ def fits(value: Any, annotation: Any) -> bool:
     if not _is_plain(value) or annotation in (inspect.Parameter.empty, Any, object):
         return True
     if origin in (Union, types.UnionType):
-        return any(fits(value, member) for member in inner)
+        return any(fits(value, member) for member in inner if not (member is bool and float in inner))
     kind = origin or annotation
     if value is None or kind in (None, types.NoneType):
         return value is None and kind in (None, types.NoneType)
@@ -139,7 +139,9 @@ def _told(annotation: Any) -> str:
         types.NoneType: "None",
     }
     if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(_told(member) for member in inner))
+        told = dict.fromkeys(_told(member) for member in inner)
+        narrower = ("a whole number", "True or False", "an array") if "a number" in told else ()
+        return " or ".join(t for t in told if t not in narrower)
     if origin is not None and issubclass(origin, Mapping):
         return "a dict"
     if origin is not None:
