@@ -82,10 +82,9 @@ def fits(value: Any, annotation: Any) -> bool:
         return kind is str or issubclass(kind, os.PathLike)
     if kind is int:
         return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if _is_array(kind):
-        return isinstance(value, numbers.Real | tuple)
-    if _is_number(kind):
-        return isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if _is_array(kind) or _is_number(kind):
+        plain = numbers.Real | tuple if _is_array(kind) else numbers.Real
+        return isinstance(value, plain) and not isinstance(value, bool)
     if issubclass(kind, Mapping):
         return isinstance(value, Spec)
     if isinstance(value, tuple) and issubclass(kind, Iterable):
