@@ -4,7 +4,7 @@ The names in `__all__` are those a config may use: `build(jaxdiff.data.dataset, 
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -59,7 +59,7 @@ class Dataset:
     def __len__(self) -> int:
         return self.size
 
-    def fetch(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+    def fetch(self, indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
         """Records `indices` [B], B >= 0: image float32 [B, H, W, C] in [0, 1], label int32 [B], id int32 [B].
 
         The id is the index. ValueError if an index is not in 0..len-1, or a record not what this class says it is.

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdiff import models
-from jaxdiff.models.convert import LEAVES
+
+NAMES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
 
 def resnet8():
@@ -16,6 +17,6 @@ def resnet8():
     for path, leaf in jax.tree_util.tree_leaves_with_path(shapes):
         *names, last = [p.key for p in path[1:]]
         variables.append(rng.uniform(0.1, 1, leaf.shape).astype(np.float32))
-        key = ".".join([*(n.replace("_", ".") for n in names), LEAVES[last]])
+        key = ".".join([*(n.replace("_", ".") for n in names), NAMES[last]])
         flat[key] = variables[-1].T if leaf.ndim < 4 else variables[-1].transpose(3, 2, 0, 1)
     return jax.tree.unflatten(jax.tree.structure(shapes), variables), flat
