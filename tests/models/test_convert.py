@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from flax.traverse_util import flatten_dict
 
 from jaxdiff import models
