@@ -174,12 +174,27 @@ def test_preactivated_resnets():
     close(apply(model, variables, IMAGE[None])[0], net.logits(relu(net.norm("bn", h))))
 
 
-def test_cnn():
-    """Convolutions with silu, the second and third at every second pixel."""
-    model = models.CNN((2, 3, 4), 3, groups=0, mean=MEAN, std=STD)
+def grouped(net, at, x, groups):
+    """Group norm, as above."""
+    h = x.reshape(*x.shape[:2], groups, -1)
+    h = (h - h.mean((0, 1, 3), keepdims=True)) / np.sqrt(h.var((0, 1, 3), keepdims=True) + 1e-6)
+    return h.reshape(x.shape) * net.leaves[f"params/{at}/scale"] + net.leaves[f"params/{at}/bias"]
+
+
+def silu(x):
+    return x / (1 + np.exp(-x))
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups", "act"),
+    [((2, 3, 4), 0, silu), ((4, 8), 2, relu)],
+)
+def test_cnn(channels, groups, act):
+    """Convolution, norm, activation; from the second on at every second pixel."""
+    model = models.CNN(channels, 3, groups, act.__name__, MEAN, STD)
     variables = randomised(model, jnp.asarray(IMAGE)[None])
     net, h = Sums(variables), (IMAGE - MEAN) / STD
-    for i, stride in enumerate((1, 2, 2)):
-        h = net.conv(f"conv{i}", h, stride)
-        h = h / (1 + np.exp(-h))
+    for i, c in enumerate(channels):
+        h = net.conv(f"conv{i}", h, 1 if i == 0 else 2)
+        h = act(grouped(net, f"norm{i}", h, c // 4) if groups else h)
     close(apply(model, variables, IMAGE[None])[0], net.logits(h))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import refusals
+from flax import linen as nn
 
 from jaxdiff import models
 from jaxdiff.models.preact import PreActResNet
@@ -81,6 +82,10 @@ def test_an_image_of_one_pixel_sees_the_middle_of_every_kernel(network):
 
 def test_modules_can_be_pickled_hashed_and_compared(network):
     _, model, _ = network
+    fields = {k: list(v) for k, v in vars(model).items() if isinstance(v, tuple)}
+    assert fields and (
+        isinstance(model, PreActResNet | models.UNet) or hash(model.clone(**fields)) == hash(model)
+    )
     again = pickle.loads(pickle.dumps(model))
     assert again == model and hash(again) == hash(model)
 
@@ -102,6 +107,17 @@ def test_as_many_classes_as_one_likes(classes):
     linear = jax.tree.map(lambda w: w[..., :2], variables["params"]["linear"])
     cut = {"params": variables["params"] | {"linear": linear}}
     np.testing.assert_allclose(apply(few, cut, x), apply(many, variables, x)[:, :2], rtol=1e-5, atol=1e-6)
+
+
+class Times(nn.Module):
+    def __call__(self, x, t, factor=1):
+        return x * t[:, None, None, None] * factor
+
+    def less(self, x, t):
+        return x - t[:, None, None, None]
+
+    def mean(self, x, factor=1):
+        return x.mean((1, 2)) * factor
 
 
 class TestLifted:
@@ -129,6 +145,14 @@ class TestLifted:
             jax.jit(lifted)(np.asarray(x[1]), None), batched(x, None)[1], rtol=1e-5, atol=1e-6
         )
         assert batched(x[:0], None).shape == (0, 10)
+
+    def test_options_reach_the_module(self):
+        """Those of the call and those of `apply`."""
+        x, times = jnp.ones((4, 4, 3)), Times()
+        assert jnp.array_equal(models.as_net(times, {"params": {}}, factor=3)(x, 2.0), 6 * x)
+        assert jnp.array_equal(models.as_net(times, {"params": {}}, method="less")(x, 2.0), x - 2)
+        classify = models.as_classifier(times, {"params": {}}, method="mean", factor=7)
+        assert jnp.array_equal(classify(x, jax.random.key(0)), jnp.full(3, 7.0))
 
     def test_a_net_too(self):
         model = NETWORKS["unet"]
