@@ -123,6 +123,10 @@ def fill(
     Raises ValueError for a missing or unexpected key, a layout that is not known, a wrong shape, and values that are no
     finite floating point numbers.
     """
+    checks.instance("fill", nn.Module, "ResNetCIFAR()", module=module)
+    checks.instance("fill", (tuple, list), "(jnp.zeros((1, 32, 32, 3)),)", inputs=inputs)
+    checks.instance("fill", (Mapping, type(None)), "{'fc.weight': flattened(8, 8, 64)}", layouts=layouts)
+    checks.function("fill", name=name)
     arrays, declared, known = state_dict(arrays), dict(layouts or {}), network(module, inputs)
     names = {path: name(path) for path in known.shapes}
     _check_keys(names, arrays, declared)

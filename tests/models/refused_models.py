@@ -242,6 +242,10 @@ ROWS = {
     "declared for no key": (filled(W, fc_kernle=layouts.linear), "'fc.kernle'", "did you mean 'fc.kernel'"),
     "declared wrongly": (filled(W, fc_kernel=layouts.same, fc_bias=layouts.same), "(3, 192)", "(192, 3)"),
     "a shape for a layout": (filled(W, fc_kernel=(8, 8, 3)), "'fc.kernel'", "function"),
+    "shapes for a module": (lambda: fill({"params": {}}, (X,), {}, ".".join), "module", "Module"),
+    "an image for inputs": (lambda: fill(Net(), X, {}, ".".join), "inputs", "float32[2, 8, 8, 3]"),
+    "no name": (lambda: fill(Net(), (X,), {}, None), "name", "function"),
+    "a shape for layouts": (lambda: fill(Net(), (X,), {}, ".".join, (8, 8, 3)), "layouts", "flattened"),
     "one name for two": (
         lambda: fill(Net(), (X,), {"w": W}, lambda p: "w"),
         "'w' was given to 2 leaves",
