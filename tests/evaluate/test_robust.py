@@ -221,14 +221,14 @@ def bad_fetch(**changes):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"fetch": bad_fetch(image=lambda x: 2 * x + 1)}, r"float32 in \[0, 1\]"),
+        ({"fetch": bad_fetch(image=lambda x: 2 * x + 1)}, r"images lie in \[0, 1\]; got min 1.*max 3"),
         ({"fetch": bad_fetch(image=lambda x: x.astype(np.float64))}, "float64"),
         ({"fetch": bad_fetch(image=lambda x: x * np.nan)}, "nan"),
         ({"fetch": bad_fetch(id=lambda i: i[::-1])}, "in order"),
         ({"attack": lambda b: {"after": b["label"]}}, r"\['adversarial', 'before'"),
         ({"attack": lambda b: linear_cell.attack(b) | {"after": b["label"][:2]}}, "leading axis of 4"),
         ({"ids": [1, 1]}, "unique"),
-        ({"batch_size": 0}, "at least 1"),
+        ({"batch_size": 0}, "batch_size as a whole number >= 1"),
     ],
 )
 def test_bad_parts_fail_with_a_message_and_leave_no_rows(tmp_path, arguments, message):
