@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxdiff import checks
 from jaxdiff.evaluate.atomic import append_bytes, write_bytes
 from jaxdiff.evaluate.machine import this_machine
 
@@ -41,6 +42,7 @@ FIELDS = (
 )
 UNKNOWN = "a machine that was not noted"
 Row = dict[str, Any]
+PLAIN = bool | int | float | str | np.bool_ | np.integer | np.floating
 
 
 class Problem(NamedTuple):
@@ -55,7 +57,7 @@ def ledger_path(folder: str | Path, defense: str, attack: str) -> Path:
     `--`.
     """
     for name in (defense, attack):
-        if not re.fullmatch(r"[\w.+]+(-[\w.+]+)*", name):
+        if not isinstance(name, str) or not re.fullmatch(r"[\w.+]+(-[\w.+]+)*", name):
             raise ValueError(
                 f"Names of defenses and attacks are words joined by single dashes; got {name!r}."
             )
@@ -116,15 +118,17 @@ class Ledger:
         for number, line in enumerate(lines, start=2):
             try:
                 row = _decode_line(line, self.fingerprint)
-                if "id" not in row:
-                    self.last = row["machine"]
-                    continue
-                if row["id"] in self.rows:
-                    disputed |= {row["id"]} if _differ(row, self.rows[row["id"]]) else set()
-                    raise ValueError(f"a second row for example {row['id']}")
-                self.rows[row["id"]], self.makers[row["id"]] = row, self.last
             except ValueError as error:
                 self.problems.append(Problem(number, str(error)))
+                self.last = UNKNOWN  # it may have told another machine
+                continue
+            if "id" not in row:
+                self.last = row["machine"]
+            elif row["id"] in self.rows:
+                self.problems.append(Problem(number, f"a second row for example {row['id']}"))
+                disputed |= {row["id"]} if _differ(row, self.rows[row["id"]]) else set()
+            else:
+                self.rows[row["id"]], self.makers[row["id"]] = row, self.last
         for example in disputed:  # two outcomes: neither can be trusted, so the example is attacked again
             del self.rows[example], self.makers[example]
 
@@ -194,9 +198,14 @@ def _told(machines: Mapping[str, int]) -> str:
 
 def _check_rows(rows: Sequence[Mapping[str, Any]], known: Mapping[int, Row]) -> None:
     for row in rows:
+        checks.instance("Ledger.append", Mapping, "the rows of `run_cell`", row=row)
         absent = [name for name in FIELDS if name not in row]
         if absent:
             raise ValueError(f"A ledger row needs the fields {FIELDS}; {absent} are missing in {dict(row)}.")
+        checks.count("A ledger row", least=0, id=row["id"])
+        strange = {k: v for k, v in row.items() if not isinstance(v, PLAIN | None)}
+        if strange:
+            raise ValueError(f"A ledger row holds numbers, words and yes or no; got {strange}.")
     ids = [row["id"] for row in rows]
     twice = sorted(i for i, count in Counter(ids).items() if count > 1 or i in known)
     if twice:

@@ -9,6 +9,8 @@ import numpy as np
 from jaxdiff.evaluate.accuracy import proportion
 from jaxdiff.evaluate.ledger import Row
 
+NEEDED = ("id", "correct_before", "correct_after", "finite", "norm", "linf", "seconds")
+
 
 def valid(row: Mapping[str, Any]) -> bool:
     """Whether the example was an image and a label (`valid`, true unless a row says otherwise): else it says nothing."""
@@ -39,6 +41,7 @@ def summarise(rows: Sequence[Row], confidence: float = 0.95) -> dict[str, Any]:
     non-finite logit, loss or norm, which are never robust; `invalid` those that were no image with a label (see `outcome`),
     which are in no other number, `n` included; `seconds` is the whole time spent in the attack.
     """
+    _check_rows(rows)
     told = [row for row in rows if valid(row)]
     if not told:
         raise ValueError(
@@ -62,6 +65,8 @@ def worst_case(cells: Sequence[Sequence[Row]], confidence: float = 0.95) -> dict
 
     Each cell holds the rows of one attack over the same ids in the same order; ValueError otherwise.
     """
+    for rows in cells:
+        _check_rows(rows)
     if len({tuple(row["id"] for row in rows) for rows in cells}) != 1:
         raise ValueError(
             "The worst case is per example: every cell needs rows of the same ids in the same order."
@@ -79,6 +84,13 @@ def _worst(rows: Sequence[Row]) -> Row:
         "valid": all(map(valid, rows)),
         "seconds": math.fsum(row["seconds"] for row in rows),
     }
+
+
+def _check_rows(rows: Sequence[Row]) -> None:
+    for row in rows:
+        absent = [name for name in NEEDED if not isinstance(row, Mapping) or name not in row]
+        if absent:
+            raise ValueError(f"A summary is of rows of a ledger, with the fields {NEEDED}; got {row!r}.")
 
 
 def _before(row: Row) -> float:
