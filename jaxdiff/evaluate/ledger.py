@@ -186,7 +186,9 @@ def machines_of(path: str | Path) -> dict[str, int]:
 
 def _checked_path(path: str | Path, fingerprint: str) -> Path:
     if not isinstance(path, str | Path) or not isinstance(fingerprint, str):
-        raise ValueError(f"A ledger has a path and a fingerprint, a string; got {path!r} and {fingerprint!r}.")
+        raise ValueError(
+            f"A ledger has a path and a fingerprint, a string; got {path!r} and {fingerprint!r}."
+        )
     if Path(path).is_dir():
         raise ValueError(f"A ledger is a file; {path} is a folder.")
     return Path(path)

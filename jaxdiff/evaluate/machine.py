@@ -60,9 +60,7 @@ def processor() -> str:
 
 def described(cpuinfo: Iterable[str]) -> str:
     """Of Linux's /proc/cpuinfo, the model and the instruction sets: "AMD EPYC (avx, avx2)"."""
-    facts = {
-        name.strip(): value.strip() for name, _, value in (line.partition(":") for line in cpuinfo)
-    }
+    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in cpuinfo)}
     model = facts.get("model name") or platform.machine()
     known = set(facts.get("flags", facts.get("Features", "")).split())
     sets = ", ".join(name for name in SETS if name in known)

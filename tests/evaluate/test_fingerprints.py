@@ -71,9 +71,15 @@ def test_values_of_another_type_are_other_values(values):
 
 def test_a_dtype_is_told_apart_where_the_number_is_the_same():
     """The bytes of these arrays are zeros of the same length, or the very same."""
-    arrays = [np.zeros(2, t) for t in (np.float32, np.int32, np.uint32, np.bool_)] + [np.zeros((2, 1), np.float32)]
+    arrays = [np.zeros(2, t) for t in (np.float32, np.int32, np.uint32, np.bool_)] + [
+        np.zeros((2, 1), np.float32)
+    ]
     assert len({fingerprint(a) for a in arrays}) == len(arrays)
-    assert fingerprint(np.float32(0.5)) == fingerprint(np.array(0.5, np.float32)) == fingerprint(jnp.float32(0.5))
+    assert (
+        fingerprint(np.float32(0.5))
+        == fingerprint(np.array(0.5, np.float32))
+        == fingerprint(jnp.float32(0.5))
+    )
 
 
 def test_tuples_are_lists_and_nan_is_itself():

@@ -102,7 +102,11 @@ def test_mending_a_file_keeps_who_made_what(path, on):
     cases = {
         b"".join([lines[0], b"torn\n", *lines[2:]]): {1: UNKNOWN, 4: "B", 2: "B"},
         b"".join([*lines[:3], b"torn\n", *lines[4:]]): {3: "A", 1: "A", 4: UNKNOWN, 2: UNKNOWN},
-        b"".join(lines[1:]): {1: UNKNOWN, 4: "B", 2: "B"},  # without its header, the first row is taken for it
+        b"".join(lines[1:]): {
+            1: UNKNOWN,
+            4: "B",
+            2: "B",
+        },  # without its header, the first row is taken for it
         torn: {3: "A", 1: "A", 4: "B"},
     }
     on("B")
@@ -113,7 +117,9 @@ def test_mending_a_file_keeps_who_made_what(path, on):
         ledger.append([row(7)])
         again = Ledger.open(path, "mine")
         assert again.problems == [] and again.makers == makers | {7: "B"}
-    assert path.read_bytes() == b"".join(lines[:5]) + ledgers._encode(row(7), "mine")  # no line for the same machine
+    assert path.read_bytes() == b"".join(lines[:5]) + ledgers._encode(
+        row(7), "mine"
+    )  # no line for the same machine
 
 
 def test_a_ledger_of_before_is_read_and_gone_on_with(tmp_path, on, caplog):

@@ -171,6 +171,48 @@ def test_what_is_not_finite_is_never_robust(tmp_path, caplog, what):
     assert Ledger.open(ledger.path, "f").rows == ledger.rows
 
 
+def test_what_is_no_image_with_a_label_is_neither_robust_nor_fallen(tmp_path, caplog):
+    """An attack that moves the batch itself, as a traced one may: what a judge then sees is marked, example by example."""
+
+    def judged(x, y, example):
+        right = jax.nn.one_hot(y % 3, 3)
+        return linear_cell.outcome(x, x, right, right, x.max(), x.max(), y)
+
+    def attack(batch):
+        image = np.where(batch["id"][:, None, None, None] % 4 == 1, 2 * batch["image"] - 1, batch["image"])
+        label = np.where(batch["id"] % 4 == 2, -1, batch["label"]) + 3 * (batch["id"] % 4 == 3)
+        return jax.vmap(judged)(image, label, batch["id"])
+
+    with caplog.at_level(logging.WARNING):
+        ledger, _ = run(tmp_path, attack=attack, fetch=bad_fetch(label=lambda y: 0 * y))
+    assert all(ledger.rows[i]["valid"] is (i % 4 == 0) for i in IDS)
+    assert not any(ledger.rows[i]["correct_before"] or ledger.rows[i]["correct_after"] for i in IDS if i % 4)
+    summary = summarise(ledger.select(IDS))
+    assert (summary["n"], summary["invalid"], summary["nonfinite"], summary["accuracy"]) == (6, 17, 0, 1.0)
+    assert "17 of 23 examples were no images in [0, 1] with a label of the classifier" in caplog.text
+    assert "non-finite" not in caplog.text
+    assert all("classes" not in row for row in ledger.rows.values())
+
+
+def test_an_attack_that_has_seen_it_fall_and_a_wrong_image_never_stand(tmp_path):
+    """Whatever the judge says: `won` and `wrong` are the attack's own, and of shares too."""
+
+    def attack(batch):
+        flags = {
+            "won": batch["id"] % 2 == 0,
+            "wrong": batch["id"] % 3 == 0,
+            "share": np.full(len(batch["id"]), 0.5),
+        }
+        return linear_cell.attack(batch) | {"before": batch["label"], "after": batch["label"]} | flags
+
+    ledger, _ = run(tmp_path, attack=attack)
+    for i in IDS:
+        row = ledger.rows[i]
+        assert (row["correct_before"], row["correct_after"]) == (i % 3 > 0, i % 2 > 0)
+        assert row["share"] == (0.5 if i % 2 and i % 3 else 0.0)
+        assert row["won"] is (i % 2 == 0) and "wrong" not in row
+
+
 def test_a_prediction_from_nan_is_no_class():
     x, nan, good = jax.numpy.zeros(1), jax.numpy.full(3, jax.numpy.nan), jax.numpy.arange(3.0)
     assert linear_cell.outcome(x, x, nan, good, x[0], x[0])["before"] == -1
@@ -225,6 +267,17 @@ def bad_fetch(**changes):
         ({"fetch": bad_fetch(image=lambda x: x.astype(np.float64))}, "float64"),
         ({"fetch": bad_fetch(image=lambda x: x * np.nan)}, "nan"),
         ({"fetch": bad_fetch(id=lambda i: i[::-1])}, "in order"),
+        ({"fetch": bad_fetch(image=lambda x: x * 255)}, r"max 255.*divide by 255"),
+        ({"fetch": bad_fetch(image=lambda x: (x * 255).astype(np.uint8))}, "uint8"),
+        ({"fetch": bad_fetch(image=lambda x: x[:2])}, "in order"),
+        ({"fetch": lambda ids: {"image": linear_cell.IMAGES[ids], "id": ids}}, r"\['label'\] are missing"),
+        ({"fetch": bad_fetch(label=lambda y: y + 1)}, "labels are between 0 and 2; got 3.*Use y - 1"),
+        ({"fetch": bad_fetch(label=lambda y: y - 1)}, "labels are at least 0; got -1"),
+        ({"fetch": bad_fetch(label=lambda y: 0 * y + 255)}, "between 0 and 2; got 255"),
+        ({"fetch": bad_fetch(label=lambda y: y.astype(np.float32))}, "labels are integers; got float32"),
+        ({"fetch": bad_fetch(label=lambda y: np.eye(3)[y].astype(int))}, r"got \(4, 3\).*argmax"),
+        ({"fetch": bad_fetch(label=lambda y: y[:, None])}, r"y\[:, 0\]"),
+        ({"fetch": bad_fetch(label=lambda y: y[:3])}, r"shape \(4,\); got \(3,\)"),
         ({"attack": lambda b: {"after": b["label"]}}, r"\['adversarial', 'before'"),
         ({"attack": lambda b: linear_cell.attack(b) | {"after": b["label"][:2]}}, "leading axis of 4"),
         ({"ids": [1, 1]}, "unique"),
