@@ -55,7 +55,7 @@ def merge_results(path: str | Path, records: Sequence[Mapping[str, Any]]) -> lis
 
 
 def check_records(records: Any) -> None:
-    """ValueError unless these are records: mappings with all fields, fractions within their intervals, of at least one image."""
+    """ValueError unless these are records: mappings with all fields, fractions within their intervals, of an image at least."""
     if isinstance(records, Mapping | str) or not isinstance(records, Sequence):
         raise ValueError(f"Records are a list of mappings; got {type(records).__name__}.")
     for entry in records:

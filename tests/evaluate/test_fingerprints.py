@@ -64,7 +64,7 @@ NAMELESS = {
 
 @pytest.mark.parametrize("values", [ONES, NAMELESS])
 def test_values_of_another_type_are_other_values(values):
-    """1, 1.0, True, "1" and the ones of numpy's dtypes are all different, deep in a config too; so are NaN and "nan", 0 and -0."""
+    """1, 1.0, True, "1" and the ones of numpy are all different, deep in a config too; so are NaN and "nan", 0 and -0."""
     for wrap in (lambda v: v, lambda v: {"a": [0, {"b": v}]}):
         assert len({fingerprint(wrap(value)) for value in values.values()}) == len(values)
 
