@@ -113,7 +113,9 @@ def check_arguments(where: str, namespace: ModuleType, spec: Mapping) -> None:
     for name, value in spec.items():
         if name == "name" or name not in parameters:
             continue
-        kinds = list(_kinds(parameters[name].annotation))
+        kinds = _kinds(parameters[name].annotation)
+        if float in kinds:  # where a number is wanted, True is none, though arrays and JAX would take it
+            kinds = [kind for kind in kinds if kind in (float, str, type(None))]
         if not any(_fits(kind, value) for kind in kinds):
             words = " or ".join(dict.fromkeys(_in_words(kind) for kind in kinds))
             raise ValueError(f"{where} needs {name} as {words}; got {value!r}.")
