@@ -1,6 +1,7 @@
 """Every field of every config: what it may not hold is refused in one line that names it, before anything is made of it."""
 
 import copy
+import functools
 import inspect
 import math
 
@@ -124,7 +125,8 @@ def arguments(tree, path=()):
 
 @pytest.fixture
 def untraced(monkeypatch):
-    """Networks are as they should be: tracing them takes most of the time."""
+    """Networks are as they should be, and digits are read once: these take most of the time."""
+    monkeypatch.setattr(part_checks.dataset, "digits", functools.cache(part_checks.dataset.digits))
     monkeypatch.setattr(
         part_checks, "traced", lambda where, model, shape, *times: shape if times else (1, 10)
     )
