@@ -133,7 +133,7 @@ def test_a_missing_section_is_named():
         ({"score": None}, r"needs config\.score"),
         ({"adversarial_training": None}, r"needs config\.adversarial_training"),
         ({"robustness.purify": None}, "purify"),
-        ({"robustness.curve.cells": ("none/pgd", "none/standard")}, "names 'none/standard'"),
+        ({"robustness.curve.cells": ("none/pgd", "none/fgsm")}, "names 'none/fgsm'"),
         ({"robustness.curve.radii": (0.1, -0.1)}, r"config\.robustness\.curve\.radii: "),
     ],
 )
