@@ -23,6 +23,7 @@ from ml_collections import ConfigDict, config_flags
 from part_checks import check_parts
 
 import jaxdiff.models
+from jaxdiff import checks
 from jaxdiff.build import build
 from jaxdiff.data import augment, dataset
 from jaxdiff.diffusion import Process, denoiser, grids, process, sample, solvers, time_label
@@ -130,6 +131,7 @@ def use_all_cores() -> None:
 
 def check_fields(config: ConfigDict) -> None:
     """ValueError for a field that no experiment reads, one that is missing, or a value that it can not hold."""
+    checks.instance("--config", ConfigDict, "what get_config() of configs/digits.py returns", config=config)
     check_values(config.to_dict())
 
 

@@ -47,8 +47,18 @@ def outcome(
     was an image in [0, 1] with one of these labels: one that was not is counted apart, and is in no accuracy.
 
     A batch attack may add to it: `won` (the attack saw the label lost at its result), `wrong` (it saw the clean
-    image lost, and left it alone), and, from a protocol, `share`, how much of the example is robust.
+    image lost, and left it alone), and, from a protocol, `share`, how much of the example is robust. ValueError for logits that
+    are not one row each of the same classes, or an attacked image of another shape.
     """
+    if jnp.ndim(before) != 1 or jnp.shape(before) != jnp.shape(after) or not jnp.size(before):
+        raise ValueError(
+            "outcome takes the logits [classes] of one image before and after the attack; got shapes "
+            f"{jnp.shape(before)} and {jnp.shape(after)}. For a batch use jax.vmap."
+        )
+    if jnp.shape(x) != jnp.shape(x_adv):
+        raise ValueError(
+            f"An attacked image has the shape of the image; got {jnp.shape(x_adv)} of {jnp.shape(x)}."
+        )
     finite = [jnp.isfinite(v).all() for v in (before, after, loss, norm, x_adv)]
     classes = before.shape[-1]
     found = {} if label is None else {"valid": checks.believable(x, label, classes)}

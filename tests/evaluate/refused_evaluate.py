@@ -49,6 +49,12 @@ def labels(function):
     )
 
 
+def outcome(**changes):
+    image, logits, number = np.zeros((4, 4, 1)), np.zeros(3), np.float32(0)
+    given = {"x": image, "x_adv": image, "before": logits, "after": logits, "loss": number, "norm": number}
+    return lambda: evaluate.outcome(**(given | changes))
+
+
 def records(**changes):
     return lambda: evaluate.markdown_table([RECORD | changes])
 
@@ -106,6 +112,11 @@ ROWS = {
     "an output too short": (
         lambda: cell(attack=lambda b: linear_cell.attack(b) | {"loss": b["label"][:1]}), "leading axis of 2"
     ),
+    "a class for logits": (outcome(before=np.int32(1)), "logits [classes] of one image", "()"),
+    "logits of a batch": (outcome(before=np.zeros((2, 3)), after=np.zeros((2, 3))), "jax.vmap"),
+    "logits of other classes": (outcome(after=np.zeros(4)), "(3,) and (4,)"),
+    "logits of no class": (outcome(before=np.zeros(0), after=np.zeros(0)), "logits [classes]"),
+    "an attacked image of another shape": (outcome(x_adv=np.zeros((2, 2, 1))), "the shape of the image", "(2, 2, 1)"),
     # Ledgers.
     "a ledger that is a folder": (lambda: evaluate.Ledger.open(FOLDER, "mine"), "is a folder"),
     "a ledger nowhere": (lambda: evaluate.Ledger.open(None, "mine"), "a path and a fingerprint", "None"),

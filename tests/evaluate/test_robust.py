@@ -144,16 +144,17 @@ def test_one_trace_for_remainders_resumes_and_restored_pictures(tmp_path):
     assert linear_cell.TRACES[4] == 1
 
 
-@pytest.mark.parametrize("what", ["logits", "loss", "image"])
+@pytest.mark.parametrize("what", ["before", "logits", "loss", "image"])
 def test_what_is_not_finite_is_never_robust(tmp_path, caplog, what):
     def poison(x, y, example):
         bad = example % 2 == 0
         hit = lambda v: jax.numpy.where(bad, jax.numpy.nan, v)  # noqa: E731
         right = jax.nn.one_hot(y, 3)
         # The argmax of NaN is class 0: without a check these would look right.
-        values = {"logits": right, "loss": jax.numpy.float32(1.0), "image": x}
+        values = {"before": right, "logits": right, "loss": jax.numpy.float32(1.0), "image": x}
         values[what] = hit(values[what])
-        return linear_cell.outcome(x, values["image"], right, values["logits"], values["loss"], x.max())
+        before, after = values["before"], values["logits"]
+        return linear_cell.outcome(x, values["image"], before, after, values["loss"], x.max())
 
     def fetch(ids):
         return linear_cell.fetch(ids) | {"label": np.zeros(len(ids), np.int32)}
@@ -165,7 +166,9 @@ def test_what_is_not_finite_is_never_robust(tmp_path, caplog, what):
         ledger, _ = run(tmp_path, attack=attack, fetch=fetch)
     summary = summarise(ledger.select(IDS))
     assert summary["nonfinite"] == 12 and summary["accuracy"] == pytest.approx(11 / 23)
-    assert summary["accuracy_before"] == 1
+    assert summary["accuracy_before"] == (pytest.approx(11 / 23) if what == "before" else 1)
+    assert summary["accuracy_after"] == pytest.approx(11 / 23)
+    assert ledger.rows[0]["before"] == (-1 if what == "before" else 0)
     assert [ledger.rows[i]["after"] for i in (0, 1)] == [-1 if what == "logits" else 0, 0]
     assert "12 of 23 examples have non-finite" in caplog.text
     assert Ledger.open(ledger.path, "f").rows == ledger.rows

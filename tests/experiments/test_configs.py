@@ -119,6 +119,12 @@ def test_cells_stand_in_the_order_of_a_paper():
     assert [a for d, a in cells if d == "diffpure"] == list(robustness.ATTACKS)
 
 
+@pytest.mark.parametrize("config", [None, {}, {"seed": 0}])
+def test_a_config_is_a_config_dict(config):
+    with pytest.raises(ValueError, match="--config needs config as a ConfigDict"):
+        common.check_fields(config)
+
+
 def test_a_missing_section_is_named():
     config = load("digits").unlock()
     del config.score
