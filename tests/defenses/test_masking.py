@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from jaxdiff.attacks import linf, margin, pgd, untargeted
-from jaxdiff.defenses.masking import (
+from jaxdiff.defenses.masking import margin_pgd, masking_battery
+from jaxdiff.defenses.symptoms import (
     eot_noise,
     huge_radius,
-    margin_pgd,
-    masking_battery,
     queries_against_gradients,
     signal_to_noise,
     steps_curve,

@@ -165,7 +165,7 @@ def test_what_stands_is_right_before_and_after(protocol, share):
 @pytest.mark.parametrize("n", [3, 41, 47, 83])
 def test_all_draws_right_are_a_share_of_exactly_1(n):
     """Division by a constant is compiled to a product with its reciprocal: 41 / 41 would not be 1."""
-    verdict = jax.jit(lambda z, c: protocols.average(n).verdict(z, c, 0))
+    verdict = jax.jit(lambda z, c: protocols.average(n).verdict(z, c, jnp.asarray(0)))
     assert verdict(jnp.zeros((n, 2)), jnp.ones(n, bool)) == 1.0
 
 
