@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -91,8 +91,8 @@ def query_search(radius: ScalarLike) -> Attack:
 
 def masking_battery(
     classifier: Classifier,
-    images: Images,
-    labels: Labels,
+    images: Images | np.ndarray,
+    labels: Labels | np.ndarray | Sequence[int],
     key: PRNGKey,
     radius: ScalarLike,
     white_box: Callable[[ScalarLike, int], Attack] = margin_pgd,
@@ -183,7 +183,7 @@ def _judge_key(key: PRNGKey) -> PRNGKey:
     return jax.random.fold_in(key, 2**30)  # no run has this number
 
 
-def _checked(classifier: Classifier, images: Images, labels: Labels, key: PRNGKey) -> tuple[Images, Labels]:
+def _checked(classifier: Any, images: Any, labels: Any, key: Any) -> tuple[Images, Labels]:
     """The images and labels as arrays; ValueError for what is no classifier, batch, label or key."""
     who = "masking_battery"
     images, key = checks.images(who, images), checks.key(who, key)

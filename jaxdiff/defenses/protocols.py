@@ -29,6 +29,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jaxdiff import checks
@@ -131,7 +132,13 @@ def known_to(protocol: Protocol, attack: Attack) -> Attack:
     return attack.on(shown)._replace(best=best)
 
 
-def judge(protocol: Protocol, classifier: Classifier, x: Image, y: Label, key: PRNGKey) -> Judgement:
+def judge(
+    protocol: Protocol,
+    classifier: Classifier,
+    x: Image | np.ndarray,
+    y: Label | np.ndarray | int,
+    key: PRNGKey,
+) -> Judgement:
     """The judgement of a protocol on one example; `key` may be that of the attack, which draws other numbers from it."""
     _check("judge", protocol)
     x, key = checks.image("judge", x), checks.key("judge", key)

@@ -16,6 +16,7 @@ are of order 1.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,8 +36,8 @@ COLUMNS = ("cosine", "relative_error", "norm_ratio", "sign_agreement")
 def gradient_report(
     classifier: Classifier,
     defense: Defense,
-    x: Float[Array, "..."],
-    y: Int[Array, "..."],
+    x: Float[Array | np.ndarray, "..."],
+    y: Int[Array | np.ndarray, "..."] | int | Sequence[int],
     key: PRNGKey,
     objective: Objective | None = None,
     modes: Sequence[str] | None = None,
@@ -49,7 +50,7 @@ def gradient_report(
 
     `x` is one image in [0, 1] with a scalar label `y`, or a batch with labels [batch]; image i draws from fold_in(key, i). The
     objective is the cross-entropy and `modes` is all that the defense knows, unless they are given. Differences are taken in
-    the precision of the images: in bfloat16 or float16 (5) is rough. ValueError for unknown modes and what is no image or label.
+    the precision of the images: in bfloat16 or float16 (5) is rough. ValueError for unknown modes, images, labels.
     """
     checks.count(WHO, directions=directions)
     checks.function(WHO, classifier=classifier, defense=defense)
@@ -118,7 +119,7 @@ def _checked_modes(defense: Defense, modes: Sequence[str] | None) -> list[str]:
     return [m for m in dict.fromkeys(known_gradients(defense) if modes is None else modes) if m != "exact"]
 
 
-def _checked(defended: Classifier, x: Array, y: Array, key: PRNGKey) -> tuple[Images, Labels, PRNGKey]:
+def _checked(defended: Classifier, x: Any, y: Any, key: Any) -> tuple[Images, Labels, PRNGKey]:
     """A batch and the key; ValueError for what is no image, label or key, or where the defended classifier gives no logits."""
     key = checks.key(WHO, key)
     if jnp.ndim(y) == 0:

@@ -17,6 +17,7 @@ training stops.
 
 from collections.abc import Callable
 from functools import partial, wraps
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -137,7 +138,7 @@ def _cross_entropies(logits: BatchLogits, y: Labels) -> Float[Array, " batch"]:
     return jax.vmap(cross_entropy())(logits, y)
 
 
-def _near_box(who: str, x: Images, beyond: float) -> Images:
+def _near_box(who: str, x: Any, beyond: float) -> Images:
     """`x` as a batch of floats; where it is concrete, finite and at most `beyond` outside [0, 1]."""
     x = checks.floats(who, x)
     with jax.ensure_compile_time_eval():  # a concrete batch, also inside of a function that is traced
@@ -146,7 +147,7 @@ def _near_box(who: str, x: Images, beyond: float) -> Images:
     return x
 
 
-def _classes(who: str, logits: BatchLogits, batch: int) -> int:
+def _classes(who: str, logits: Any, batch: int) -> int:
     """How many classes a batch of logits knows; ValueError for anything else."""
     shape, dtype = getattr(logits, "shape", None), getattr(logits, "dtype", None)
     if shape is None or len(shape) != 2 or shape[0] != batch or not jnp.issubdtype(dtype, jnp.floating):
