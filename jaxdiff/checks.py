@@ -20,8 +20,11 @@ from jaxtyping import Array, Bool
 
 
 def traced(*values: Any) -> bool:
-    """Whether any leaf of the values is traced, so that its value is not known yet."""
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
+    """Whether a leaf of the values has no value here: it is traced, or lies on other hosts too."""
+    return any(
+        isinstance(leaf, jax.core.Tracer) or (isinstance(leaf, jax.Array) and not leaf.is_fully_addressable)
+        for leaf in jax.tree.leaves(values)
+    )
 
 
 def floats(who: str, x: Any, what: str = "Images") -> Array:
@@ -93,10 +96,10 @@ def keys(who: str, k: Any, batch: int) -> Array:
     return k
 
 
-def believable(x: Array, y: Array, classes: int) -> Bool[Array, ""]:
+def believable(x: Array, y: Array | None = None, classes: int = 0) -> Bool[Array, ""]:
     """Whether every pixel lies in [0, 1] and y, if it is a label (an integer scalar), is one of 0 .. classes - 1."""
     inside = jnp.all((x >= 0.0) & (x <= 1.0))
-    if jnp.ndim(y) or not jnp.issubdtype(jnp.result_type(y), jnp.integer):
+    if y is None or jnp.ndim(y) or not jnp.issubdtype(jnp.result_type(y), jnp.integer):
         return inside
     return inside & (y >= 0) & (y < classes)
 
@@ -204,7 +207,7 @@ def _integers(who: str, y: Any) -> Array:
 def _in_box(who: str, x: Array) -> Array:
     if not x.size:
         return x
-    low, high = float(jnp.min(x)), float(jnp.max(x))
+    low, high = _extremes(x)
     if low >= 0.0 and high <= 1.0:
         return x
     raise ValueError(
@@ -223,10 +226,16 @@ def range_remedy(low: float, high: float) -> str:
     return "If this is rounding, use images.clip(0, 1)"
 
 
+def _extremes(x: Array) -> tuple[float, float]:
+    """The least and the largest value of a concrete array, also while a function around it is traced."""
+    with jax.ensure_compile_time_eval():
+        return float(jnp.min(x)), float(jnp.max(x))
+
+
 def _in_range(who: str, y: Array, classes: int | None) -> Array:
     if not y.size:
         return y
-    low, high = int(jnp.min(y)), int(jnp.max(y))
+    low, high = map(int, _extremes(y))
     if low >= 0 and (classes is None or high < classes):
         return y
     limits = "at least 0" if classes is None else f"between 0 and {classes - 1}"

@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
 from jaxdiff import checks
@@ -132,14 +132,10 @@ def known_to(protocol: Protocol, attack: Attack) -> Attack:
     return attack.on(shown)._replace(best=best)
 
 
-def judge(
-    protocol: Protocol,
-    classifier: Classifier,
-    x: Image | np.ndarray,
-    y: Label | np.ndarray | int,
-    key: PRNGKey,
-) -> Judgement:
-    """The judgement of a protocol on one example; `key` may be that of the attack, which draws other numbers from it."""
+def judge(protocol: Protocol, classifier: Classifier, x: ArrayLike, y: ArrayLike, key: PRNGKey) -> Judgement:
+    """The judgement of a protocol on one example, an image in [0, 1] and its label; `key` may be that of the attack, which
+    draws other numbers from it.
+    """
     _check("judge", protocol)
     x, key = checks.image("judge", x), checks.key("judge", key)
     classes = checks.logits_of("judge", classifier, x, key)
