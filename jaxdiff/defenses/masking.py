@@ -210,6 +210,16 @@ def _checked_settings(radius, white_box, black_box, steps, restarts, draws) -> f
         raise ValueError(f"{who} needs growing numbers of steps; got {tuple(steps)}.")
     radius = float(radius)
     # Their own constructors see the radius as a number here; below it is traced.
-    checks.function(who, **{"white_box(radius, steps)": white_box(radius, steps[0])})
-    checks.function(who, **{"black_box(radius)": black_box(radius)})
+    _check_makes_attack(who, "white_box(radius, steps)", white_box, radius, steps[0])
+    _check_makes_attack(who, "black_box(radius)", black_box, radius)
     return radius
+
+
+def _check_makes_attack(who: str, name: str, make: Any, *arguments: Any) -> None:
+    try:
+        attack = make(*arguments)
+    except TypeError as error:
+        if "positional argument" not in str(error):
+            raise
+        raise ValueError(f"{who} calls {name} for an attack, such as `margin_pgd`: {error}.") from error
+    checks.function(who, **{name: attack})

@@ -152,7 +152,7 @@ def judge(protocol: Protocol, classifier: Classifier, x: ArrayLike, y: ArrayLike
 
 def final_draw(classifier: Classifier, x: Image, key: PRNGKey) -> Logits:
     """The logits of one draw that is independent of all those that `judge` passes a verdict on."""
-    return classifier(x, _purpose(key, "final"))
+    return classifier(x, _purpose(checks.key("final_draw", key), "final"))
 
 
 def standing(protocol: Protocol, before: Judgement, after: Judgement, y: Label) -> Scalar:

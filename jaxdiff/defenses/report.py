@@ -122,7 +122,7 @@ def _checked_modes(defense: Defense, modes: Sequence[str] | None) -> list[str]:
 def _checked(defended: Classifier, x: Any, y: Any, key: Any) -> tuple[Images, Labels, PRNGKey]:
     """A batch and the key; ValueError for what is no image, label or key, or where the defended classifier gives no logits."""
     key = checks.key(WHO, key)
-    if jnp.ndim(y) == 0:
+    if not isinstance(y, Sequence) and jnp.ndim(y) == 0:
         x, y = checks.image(WHO, x)[None], checks.label(WHO, y)[None]
     x = checks.images(WHO, x)
     if not len(x):
