@@ -112,7 +112,7 @@ def against_mean_logits(attack: Attack, n: int) -> Attack:
         found = attack.best(state)
         return found._replace(queries=n * found.queries)
 
-    return attack.on(mean)._replace(best=best)
+    return attack.on(mean).replace(best=best)
 
 
 def stages_of(cell: Cell, classes: int) -> dict[str, Callable[[Any], Attack]]:

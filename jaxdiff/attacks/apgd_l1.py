@@ -76,7 +76,7 @@ def apgd_l1(radius: ScalarLike, steps: int = 100, large_radius: bool = True) -> 
         best = choose(jnp.asarray(plan.multiple)[i] == 1, new.best, climb.best)
         return new._replace(best=best._replace(queries=new.best.queries))
 
-    return run._replace(step=step)
+    return run.replace(step=step)
 
 
 class _Memory(NamedTuple):

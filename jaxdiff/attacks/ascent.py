@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import ScalarLike
 
+from jaxdiff import checks
 from jaxdiff.attacks.directions import Lookahead, looked_ahead
 from jaxdiff.attacks.stepwise import ascent_gradient, improve, measured, start
 from jaxdiff.attacks.threat import Threat
@@ -38,12 +39,14 @@ def pgd(
     instead of the last, for one more evaluation; it is meant for deterministic losses, and it refuses `nesterov`, which never
     evaluates the iterates.
     """
-    if steps < 1 or not (isinstance(lr, jax.core.Tracer) or lr >= 0.0):
-        raise ValueError(f"pgd needs steps >= 1 and lr >= 0; got steps = {steps}, lr = {lr}.")
+    checks.instance("pgd", Threat, "linf(8 / 255)", threat=threat)
+    checks.count("pgd", steps=steps)
+    checks.number("pgd", "[0, inf)", lr=lr)
     direction = threat.steepest if tx is None else tx
 
     def ascend(loss, x, key):
-        start_key, loss_key = jax.random.split(key)
+        start_key, loss_key = jax.random.split(checks.key("pgd", key))
+        x = checks.image("pgd", x)
         delta = threat.init(start_key, x)
         delta = threat.project(delta if random_start else jnp.zeros_like(delta), x)
 

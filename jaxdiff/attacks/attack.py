@@ -1,12 +1,16 @@
 """Attacks: ascents that know labels. All of them act on one example; batch with `jax.vmap` or `pool.pooled`."""
 
+import inspect
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from jaxdiff.attacks.stepwise import Stepwise, choose, first_best, in_turn
+from jaxdiff import checks
+from jaxdiff.attacks.stepwise import Stepwise, checked, choose, first_best, in_turn
+from jaxdiff.attacks.threat import Threat
 from jaxdiff.types import Ascent, Attack, Label, Logits, Objective, Scalar
 
 RUNS = int.from_bytes(b"runs", "big")
@@ -14,11 +18,13 @@ RUNS = int.from_bytes(b"runs", "big")
 
 def untargeted(ascent: Ascent, objective: Objective) -> Attack:
     """(classifier, x, y, key) -> x_adv, away from the label y: maximises objective(classifier(x'), y)."""
+    check_parts("untargeted", ascent, objective)
     return from_ascent(ascent, _away(objective))
 
 
 def targeted(ascent: Ascent, objective: Objective) -> Attack:
     """(classifier, x, target, key) -> x_adv, towards the class `target`: minimises objective(classifier(x'), target)."""
+    check_parts("targeted", ascent, objective)
     return from_ascent(ascent, _towards(objective))
 
 
@@ -31,7 +37,12 @@ def from_ascent(ascent: Ascent, judge: Callable[[Logits, Array], tuple[Scalar, B
 
     if isinstance(ascent, Stepwise):
         return ascent.on(problem)
-    return lambda classifier, x, y, key: ascent(*problem((classifier, x, y, key)))
+
+    def attack(classifier, x, y, key):
+        attacked, valid = checked("An attack", (classifier, x, y, key))
+        return jnp.where(valid, ascent(*problem(attacked)), jnp.nan)
+
+    return attack
 
 
 def lost(logits: Logits, y: Label) -> Bool[Array, ""]:
@@ -56,8 +67,8 @@ def restarts(attack: Attack, n: int, objective: Objective, towards: bool = False
     candidates of an example are judged with the same key, so a randomised classifier does not favour one by luck. A
     stepwise attack runs in turn, knows its own best point, and needs neither objective nor evaluation.
     """
-    if n < 1:
-        raise ValueError(f"restarts needs n >= 1; got {n}.")
+    checks.count("restarts", n=n)
+    check_parts("restarts", attack, objective)
     if n == 1:
         return attack
     if isinstance(attack, Stepwise):
@@ -75,6 +86,23 @@ def restarts(attack: Attack, n: int, objective: Objective, towards: bool = False
         return candidates[first_best(*jax.vmap(judged)(candidates))]
 
     return best_of
+
+
+def check_parts(who: str, ascent: Any, objective: Any, labels: int = 1) -> None:
+    """ValueError unless there is an ascent (or attack) and an objective of logits and so many `labels`."""
+    if isinstance(ascent, Threat) or not callable(ascent):
+        raise ValueError(
+            f"{who} needs an ascent or attack, such as pgd(threat, lr, steps); got {type(ascent).__name__}."
+        )
+    checks.function(who, objective=objective)
+    takes = [p for p in inspect.signature(objective).parameters.values() if p.default is p.empty]
+    if not any(p.kind is p.VAR_POSITIONAL for p in takes) and len(takes) != 1 + labels:
+        wanted = "objective(logits, y)" if labels == 1 else "objective(logits, y, target)"
+        name = getattr(objective, "__name__", "this one")
+        raise ValueError(
+            f"{who} needs an {wanted}, such as {'margin()' if labels == 1 else 'targeted_margin()'}; {name} takes "
+            f"{len(takes)} arguments. Is it called, as cross_entropy() is?"
+        )
 
 
 def _away(objective):

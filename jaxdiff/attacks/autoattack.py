@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, ScalarLike
 
+from jaxdiff import checks
 from jaxdiff.attacks.apgd import apgd
 from jaxdiff.attacks.apgd_l1 import apgd_l1
 from jaxdiff.attacks.attack import lost, restarts, untargeted
@@ -23,11 +24,12 @@ from jaxdiff.attacks.fab import fab, fab_targeted
 from jaxdiff.attacks.l1 import l1
 from jaxdiff.attacks.multi import multi_targeted
 from jaxdiff.attacks.objectives import cross_entropy, dlr, margin, targeted_dlr, targeted_margin
-from jaxdiff.attacks.pool import pooled
+from jaxdiff.attacks.pool import check_pool, checked_batch, run_pool
 from jaxdiff.attacks.square import square_l1, square_l2, square_linf
-from jaxdiff.attacks.stepwise import Best, Stepwise, choose, start
+from jaxdiff.attacks.stepwise import Best, Stepwise, choose, marked, start
 from jaxdiff.attacks.threat import Threat, l2, linf
 from jaxdiff.attacks.transforms import averaged
+from jaxdiff.chunks import in_chunks
 from jaxdiff.types import Classifier, Images, Labels, PRNGKeys
 
 __all__ = ["plus", "rand", "standard"]
@@ -54,11 +56,11 @@ NORMS = {
 
 def standard(norm: str, radius: ScalarLike, classes: int, steps: int = 100, queries: int = 5000) -> Ensemble:
     """The four attacks on which robust accuracies are compared; `norm` is "linf", "l2" or "l1"."""
-    kind = _norm(norm)
+    kind = _norm(norm, classes)
     climb = kind.apgd(kind.threat(radius), steps)
     attacks = {"apgd-ce": restarts(untargeted(climb, cross_entropy()), kind.restarts, cross_entropy())}
     attacks |= _targeted(kind, radius, classes, steps)
-    return attacks | _square(kind, radius, queries)
+    return _for_classes(attacks | _square(kind, radius, queries), classes)
 
 
 def rand(
@@ -70,30 +72,38 @@ def rand(
     batch_size: int | None = None,
 ) -> Ensemble:
     """Two attacks on randomised classifiers, whose loss and gradient are means over `draws`, `batch_size` of them at once."""
-    kind = _norm(norm)
+    kind = _norm(norm, classes)
     climb = averaged(kind.apgd(kind.threat(radius), steps), draws, batch_size)
-    return {"apgd-ce": untargeted(climb, cross_entropy()), "apgd-dlr": untargeted(climb, _dlr(classes))}
+    attacks = {"apgd-ce": untargeted(climb, cross_entropy()), "apgd-dlr": untargeted(climb, _dlr(classes))}
+    return _for_classes(attacks, classes)
 
 
 def plus(norm: str, radius: ScalarLike, classes: int, steps: int = 100, queries: int = 5000) -> Ensemble:
     """All six attacks, the untargeted ones with 5 restarts: slower, rarely stronger."""
-    kind, n = _norm(norm), 5
+    kind, n = _norm(norm, classes), 5
     climb = kind.apgd(kind.threat(radius), steps)
     attacks = {
         f"apgd-{name}": restarts(untargeted(climb, loss), n, loss)
         for name, loss in (("ce", cross_entropy()), ("dlr", _dlr(classes)))
     }
-    attacks["fab"] = fab(kind.threat(radius), steps, restarts=n)
-    return attacks | _square(kind, radius, queries) | _targeted(kind, radius, classes, steps)
+    attacks["fab"] = _within(fab(kind.threat(radius), steps, restarts=n))
+    attacks |= _square(kind, radius, queries) | _targeted(kind, radius, classes, steps)
+    return _for_classes(attacks, classes)
 
 
-def in_order(attacks: Mapping[str, Stepwise], slots: int, stop: bool = True) -> Callable[..., Best]:
+def in_order(attacks: Mapping[str, Stepwise], slots: int, stop: bool | None = None) -> Callable[..., Best]:
     """(classifier, x [B, ...], y [B], keys [B], todo [B] = all) -> `Best` [B]: each attack on what the ones before left.
 
-    Images that the classifier gets wrong as they are come back unchanged, with `won`. One pure function for one jit; `slots`
-    and `stop` as in `pooled`. `won` is what one evaluation said: a random classifier loses images here by one unlucky
-    draw; use `stop=False`, and judge the images again (`jaxdiff.defenses.protocols`).
+    Images that the classifier gets wrong as they are come back unchanged, with `won` and attack = -1; else `attack` is the
+    place of the one that has won. One pure function for one jit; `slots` and `stop` as in `pooled`. `won` is what one
+    evaluation said: a random classifier loses images here by one unlucky draw; use `stop=False`, and judge the images again
+    (`jaxdiff.defenses.protocols`). Of an image that stands, `x` is what the last attack has found.
     """
+    if not (isinstance(attacks, Mapping) and attacks):
+        raise ValueError(
+            f"in_order needs attacks by their names, such as autoattack.standard(...); got {attacks!r}."
+        )
+    check_pool("in_order", dict(attacks), slots, stop)
 
     def run(
         classifier: Classifier,
@@ -102,30 +112,53 @@ def in_order(attacks: Mapping[str, Stepwise], slots: int, stop: bool = True) -> 
         keys: PRNGKeys,
         todo: Bool[Array, " batch"] | None = None,
     ) -> Best:
+        (x, y, keys, todo), valid = checked_batch("in_order", classifier, x, y, keys, todo)
         clean = jax.vmap(lambda key: jax.random.fold_in(key, len(attacks)))(keys)
-        wrong = jax.lax.map(lambda e: lost(classifier(e[0], e[2]), e[1]), (x, y, clean), batch_size=slots)
-        todo = jnp.ones(len(x), bool) if todo is None else todo
-        best = jax.vmap(start)(x)._replace(won=wrong & todo, queries=todo.astype(jnp.int32))
+        is_lost = jax.vmap(lambda x, y, key: lost(classifier(x, key), y))
+        wrong = in_chunks(lambda e: is_lost(*e), slots)((x, y, clean))
+        best = jax.vmap(start)(x)._replace(won=wrong & todo, queries=todo.astype(int))
         for i, attack in enumerate(attacks.values()):
             own = jax.vmap(lambda key: jax.random.fold_in(key, i))(keys)
             standing = todo & ~best.won
-            found = pooled(attack, slots, stop)(classifier, x, y, own, standing)
-            found = found._replace(queries=best.queries + found.queries)
+            found = run_pool(attack, slots, stop)(classifier, x, y, own, standing)
+            mine = jnp.where(found.won, i, -1)
+            found = found._replace(queries=best.queries + found.queries, attack=mine)
             best = jax.vmap(choose)(standing, found, best)
-        return best
+        return jax.vmap(marked)(best, valid)
 
     return run
 
 
 def _targeted(kind: Norm, radius: ScalarLike, classes: int, steps: int) -> Ensemble:
-    if classes < 2:
-        raise ValueError(f"AutoAttack needs a model of at least two classes; got classes = {classes}.")
     threat, n = kind.threat(radius), min(kind.targets, classes - 1)
     objective = targeted_dlr() if classes >= 4 else targeted_margin()
     return {
         "apgd-t": multi_targeted(kind.apgd(threat, steps), objective, n),
-        "fab-t": fab_targeted(threat, min(9, classes - 1), steps),
+        "fab-t": _within(fab_targeted(threat, min(9, classes - 1), steps)),
     }
+
+
+def _for_classes(attacks: Ensemble, classes: int) -> Ensemble:
+    """The attacks, which refuse a model of another number of classes: fewer targets would be a weaker attack without a word."""
+
+    def guarded(attack: Stepwise) -> Stepwise:
+        def init(problem):
+            classifier, x, _, key = problem
+            there = checks.logits_of("AutoAttack", classifier, x, key)
+            if there != classes:
+                raise ValueError(
+                    f"AutoAttack was made for classes = {classes}; this model has {there}. Set classes = {there}."
+                )
+            return attack.init(problem)
+
+        return attack.replace(init=init)
+
+    return {name: guarded(attack) for name, attack in attacks.items()}
+
+
+def _within(attack: Stepwise) -> Stepwise:
+    """A minimum-norm attack of which only a victory within the radius is wanted, not the nearest."""
+    return attack.replace(least_norm=False)
 
 
 def _square(kind: Norm, radius: ScalarLike, queries: int) -> Ensemble:
@@ -136,7 +169,7 @@ def _dlr(classes: int) -> Callable:
     return dlr() if classes >= 3 else margin()
 
 
-def _norm(name: str) -> Norm:
-    if name not in NORMS:
-        raise ValueError(f"AutoAttack knows the norms {sorted(NORMS)}; got {name!r}.")
+def _norm(name: str, classes: int) -> Norm:
+    checks.known("AutoAttack", NORMS, norm=name)
+    checks.count("AutoAttack", 2, classes=classes)
     return NORMS[name]

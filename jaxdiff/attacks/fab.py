@@ -81,7 +81,7 @@ def fab_targeted(
         found = runs.best(state)
         return found._replace(queries=found.queries + 1)
 
-    return runs._replace(best=best)
+    return runs.replace(best=best)
 
 
 def _in_turn(
@@ -123,7 +123,8 @@ def _in_turn(
         best = record(threat, best, x_0, mixed, is_lost)
         return jnp.where(is_lost, x_0 + beta * (mixed - x_0), mixed), best
 
-    run = Stepwise(steps, lambda problem: (problem[-1], start(problem[1])), step, lambda state: state[-1])
+    init = lambda problem: (problem[-1], start(problem[1]))  # noqa: E731
+    run = Stepwise(steps, init, step, lambda state: state[-1], least_norm=True)
     return in_turn(run, n * restarts, variant, rivals)
 
 

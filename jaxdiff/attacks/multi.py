@@ -7,7 +7,8 @@ the classes other than y. The attack has won where the label is lost, to whichev
 import jax
 from jaxtyping import Array, Int
 
-from jaxdiff.attacks.attack import lost
+from jaxdiff import checks
+from jaxdiff.attacks.attack import check_parts, lost
 from jaxdiff.attacks.minimal import highest
 from jaxdiff.attacks.stepwise import Problem, Stepwise, in_turn
 from jaxdiff.types import Label, Logits, TargetedObjective
@@ -18,6 +19,9 @@ def multi_targeted(ascent: Stepwise, objective: TargetedObjective, n: int = 9) -
 
     APGD-T is `multi_targeted(apgd(threat, 100), targeted_dlr(), 9)`. ValueError where a model has fewer than n other classes.
     """
+
+    checks.count("multi_targeted", n=n)
+    check_parts("multi_targeted", ascent, objective, labels=2)
 
     def targets(problem: Problem) -> Int[Array, " n"]:
         classifier, x, y, key = problem
@@ -38,7 +42,7 @@ def multi_targeted(ascent: Stepwise, objective: TargetedObjective, n: int = 9) -
         found = runs.best(state)
         return found._replace(queries=found.queries + 1)
 
-    return runs._replace(best=best)
+    return runs.replace(best=best)
 
 
 def _likeliest_others(logits: Logits, y: Label, n: int) -> Int[Array, " n"]:

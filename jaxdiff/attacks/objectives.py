@@ -10,9 +10,12 @@ With the logits sorted as z_(1) >= z_(2) >= ..., the difference of logits ratio 
 
 Both are blind to a shift and to a positive scale of the logits: no rescaled classifier can starve them of gradient.
 
-All are computed in float32 at least: a confident p_y - 1 is 0 in bfloat16, and 1e-12 is 0 in float16.
+All are computed in float32 at least: a confident p_y - 1 is 0 in bfloat16, and 1e-12 is 0 in float16. The largest logit is
+subtracted from the others alone. Compiled, the product that made a logit may be fused into this subtraction and is then not
+rounded: the largest one minus itself would be noise in place of 0, and a vanished gradient p_y - 1 noise with a random sign.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -37,7 +40,7 @@ def cross_entropy() -> Objective:
 
     @_in_float32
     def objective(logits: Logits, y: Label) -> Scalar:
-        return -jax.nn.log_softmax(logits)[y]
+        return -_at(log_softmax(logits), y)
 
     return objective
 
@@ -49,7 +52,7 @@ def margin() -> Objective:
     def objective(logits: Logits, y: Label) -> Scalar:
         if logits.shape[0] < 2:
             raise ValueError("margin needs logits of at least two classes; got one.")
-        return _highest_other(logits, y) - logits[y]
+        return _highest_other(logits, y) - _at(logits, y)
 
     return objective
 
@@ -63,7 +66,7 @@ def dlr() -> Objective:
     @_in_float32
     def objective(logits: Logits, y: Label) -> Scalar:
         top = _largest(logits, 3, "dlr", "margin")
-        return (_highest_other(logits, y) - logits[y]) / (top[0] - top[2] + 1e-12)
+        return (_highest_other(logits, y) - _at(logits, y)) / (top[0] - top[2] + 1e-12)
 
     return objective
 
@@ -73,8 +76,8 @@ def kl() -> Objective:
 
     @_in_float32
     def objective(logits: Logits, y: Logits) -> Scalar:
-        log_p = jax.nn.log_softmax(y)
-        return jnp.sum(jnp.exp(log_p) * (log_p - jax.nn.log_softmax(logits)))
+        log_p = log_softmax(_wide(y))
+        return jnp.sum(jnp.exp(log_p) * (log_p - log_softmax(logits)))
 
     return objective
 
@@ -85,7 +88,7 @@ def targeted_cross_entropy() -> TargetedObjective:
     @_in_float32
     def objective(logits: Logits, y: Label, target: Label) -> Scalar:
         del y
-        return jax.nn.log_softmax(logits)[target]
+        return _at(log_softmax(logits), target)
 
     return objective
 
@@ -95,7 +98,7 @@ def targeted_margin() -> TargetedObjective:
 
     @_in_float32
     def objective(logits: Logits, y: Label, target: Label) -> Scalar:
-        return logits[target] - logits[y]
+        return _at(logits, target) - _at(logits, y)
 
     return objective
 
@@ -106,19 +109,47 @@ def targeted_dlr() -> TargetedObjective:
     @_in_float32
     def objective(logits: Logits, y: Label, target: Label) -> Scalar:
         top = _largest(logits, 4, "targeted_dlr", "targeted_margin")
-        return (logits[target] - logits[y]) / (top[0] - (top[2] + top[3]) / 2 + 1e-12)
+        return (_at(logits, target) - _at(logits, y)) / (top[0] - (top[2] + top[3]) / 2 + 1e-12)
 
     return objective
 
 
+@jax.custom_jvp
+def log_softmax(logits: Logits) -> Logits:
+    """log of the softmax, whose largest logit lies exactly 0 below itself however it is compiled."""
+    top = jnp.argmax(logits)
+    below = jnp.where(jnp.arange(logits.shape[0]) == top, 0.0, logits - logits[top])
+    return below - jnp.log(jnp.sum(jnp.exp(below)))
+
+
+@log_softmax.defjvp
+def _log_softmax_jvp(primals, tangents):
+    (logits,), (change,) = primals, tangents
+    log_p = log_softmax(logits)
+    return log_p, change - jnp.sum(jnp.exp(log_p) * change)
+
+
 def _in_float32(objective: Callable[..., Scalar]) -> Callable[..., Scalar]:
-    """The objective of float32 (or wider) logits; labels stay as they are."""
+    """The objective of float32 (or wider) logits; ValueError for what is no row of logits."""
 
-    def widen(a):
-        kind = jnp.result_type(a)
-        return a.astype(jnp.promote_types(kind, jnp.float32)) if jnp.issubdtype(kind, jnp.floating) else a
+    def widened(logits: Logits, *compared: Array) -> Scalar:
+        logits = jnp.asarray(logits)
+        if logits.ndim != 1 or not jnp.issubdtype(logits.dtype, jnp.floating):
+            raise ValueError(
+                f"An objective takes the logits [classes] of one example, floats; got {logits.dtype}{list(logits.shape)}."
+            )
+        return objective(_wide(logits), *compared)
 
-    return lambda *arguments: objective(*map(widen, arguments))
+    return functools.wraps(objective)(widened)
+
+
+def _wide(logits: Logits) -> Logits:
+    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+
+def _at(values: Logits, y: Label) -> Scalar:
+    """The value of a class; NaN where y is none."""
+    return jnp.where((y >= 0) & (y < values.shape[0]), values[y], jnp.nan)
 
 
 def _highest_other(logits: Logits, y: Label) -> Scalar:

@@ -1,33 +1,35 @@
 """Many examples through one stepwise attack, in a batch of slots that refill themselves.
 
 A slot runs the steps of one example; when its attack has won or its steps are spent, the result is stored and the slot takes
-the next example. So nearly all of the batch is always at work, shapes never change, the whole is one jitted loop, and an
-example's result does not depend on its company: with its own key it takes the same steps as alone.
+the next example. So nearly all of the batch is always at work, shapes never change, and the whole is one jitted loop.
+
+There are always as many slots as were asked for, also for fewer examples: the arithmetic has one width, whatever the batch, its
+order and the number of devices. With its own key an example takes the same steps in any company, bit by bit on one machine;
+another number of slots, or the attack called alone, may round otherwise.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from jaxdiff.attacks.stepwise import Best, Stepwise, check_stepwise, start
+from jaxdiff import checks
+from jaxdiff.attacks.stepwise import Best, Stepwise, check_stepwise, marked, start
 from jaxdiff.types import Classifier, Images, Labels, PRNGKeys
 
 BatchedAttack = Callable[..., Best]
 
 
-def pooled(attack: Stepwise, slots: int, stop: bool = True) -> BatchedAttack:
+def pooled(attack: Stepwise, slots: int, stop: bool | None = None) -> BatchedAttack:
     """(classifier, x [B, ...], y [B], keys [B], todo [B] = all) -> `Best` with a leading [B].
 
-    `slots` examples are attacked at a time. `stop` ends an attack at its first victory: right for deterministic classifiers,
-    while one lucky draw of a random one proves nothing; and wrong for attacks that look for the least perturbation
-    (`carlini_wagner`, `ddn`, any with an infinite radius), whose first victory is not their best. Examples that are not
-    `todo` are skipped and come back as they are.
+    `slots` examples are attacked at a time. `stop` ends an attack at its first victory. Left out, the attack says: those that
+    look for the least perturbation (`least_norm`) go on. For a random classifier, where one lucky draw proves nothing, it is
+    False. Examples that are not `todo` are skipped and come back as they are.
     """
-    check_stepwise("pooled", attack)
-    if slots < 1:
-        raise ValueError(f"pooled needs slots >= 1; got {slots}.")
+    check_pool("pooled", {"attack": attack}, slots, stop)
 
     def run(
         classifier: Classifier,
@@ -36,10 +38,49 @@ def pooled(attack: Stepwise, slots: int, stop: bool = True) -> BatchedAttack:
         keys: PRNGKeys,
         todo: Bool[Array, " batch"] | None = None,
     ) -> Best:
-        if not jnp.issubdtype(x.dtype, jnp.floating):
-            raise ValueError(f"Images are floats in [0, 1]; got {x.dtype}. Divide by 255.")
-        n, width = len(x), min(slots, len(x))
-        todo = jnp.ones(n, bool) if todo is None else todo
+        batch, valid = checked_batch("pooled", classifier, x, y, keys, todo)
+        return jax.vmap(marked)(run_pool(attack, slots, stop)(classifier, *batch), valid)
+
+    return run
+
+
+def check_pool(who: str, attacks: dict[str, Any], slots: int, stop: bool | None) -> None:
+    """ValueError for attacks that are not in steps, or for settings that are none."""
+    for attack in attacks.values():
+        check_stepwise(who, attack)
+    checks.count(who, slots=slots)
+    if stop not in (None, True, False):
+        raise ValueError(f"{who} needs stop as True, False or None (the attack says); got {stop!r}.")
+
+
+def checked_batch(
+    who: str, classifier: Classifier, x: Any, y: Any, keys: Any, todo: Any
+) -> tuple[tuple[Array, ...], Bool[Array, " batch"]]:
+    """((x, y, keys, todo) as arrays, which examples can be believed); those that can not are not `todo`."""
+    x = checks.images(who, x)
+    n, image = len(x), jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+    keys = checks.keys(who, keys, n)
+    classes = checks.logits_of(who, classifier, image, jax.ShapeDtypeStruct((), keys.dtype))
+    y = checks.labels(who, y, n, classes)
+    valid = jax.vmap(lambda x, y: checks.believable(x, y, classes))(x, y)
+    todo = jnp.ones(n, bool) if todo is None else jnp.asarray(todo)
+    if todo.shape != (n,) or todo.dtype != bool:
+        raise ValueError(
+            f"{who}: todo is one truth for each of {n} images; got {todo.dtype}{list(todo.shape)}."
+        )
+    return (x, y, keys, todo & valid), valid
+
+
+def run_pool(attack: Stepwise, slots: int, stop: bool | None) -> BatchedAttack:
+    """`pooled` on a batch that has been checked."""
+    stop = not attack.least_norm if stop is None else stop
+
+    def run(
+        classifier: Classifier, x: Images, y: Labels, keys: PRNGKeys, todo: Bool[Array, " batch"]
+    ) -> Best:
+        n = len(x)
+        if not n:
+            return jax.vmap(start)(x)
         order, count = jnp.argsort(~todo, stable=True), jnp.sum(todo)
         problem = lambda j: (classifier, x[j], y[j], keys[j])  # noqa: E731
         init = jax.vmap(lambda j: attack.init(problem(j)))
@@ -68,12 +109,13 @@ def pooled(attack: Stepwise, slots: int, stop: bool = True) -> BatchedAttack:
             carry = taken, jnp.where(done, n, example), i, state, results
             # Refilling costs an evaluation of `init`: not for every slot alone.
             idle = jnp.sum(carry[1] == n)
-            due = (taken < count) & ((idle * 4 >= width) | (idle == width))
+            due = (taken < count) & ((idle * 4 >= slots) | (idle == slots))
             return jax.lax.cond(due, refill, lambda carry: carry, carry)
 
-        first = jnp.where(jnp.arange(width) < count, order[:width], n)
-        state = init(order[:width])
-        carry = jnp.minimum(width, count), first, jnp.zeros(width, order.dtype), state, jax.vmap(start)(x)
+        first = order[jnp.minimum(jnp.arange(slots), n - 1)]
+        example = jnp.where(jnp.arange(slots) < count, first, n)
+        taken, results = jnp.minimum(slots, count), jax.vmap(start)(x)
+        carry = taken, example, jnp.zeros(slots, order.dtype), init(first), results
         carry = jax.lax.while_loop(lambda carry: jnp.any(carry[1] < n), work, carry)
         return carry[-1]
 

@@ -127,13 +127,13 @@ def flow_lbfgs(tau: ScalarLike, kappa: ScalarLike, steps: int, searches: int = 1
 def run_with_flow(attack: Stepwise, *problem: Any) -> tuple[Best, Float[Array, "h w 2"]]:
     """What `attack.run` gives for one of these attacks, and the flow of its image, in units of half the image."""
     both = lambda state: state.images._replace(x=(state.images.x, state.flows.x))  # noqa: E731
-    found = attack._replace(best=both).run(*problem)
+    found = attack.replace(best=both).run(*problem)
     image, flow = found.x
     return found._replace(x=image), flow
 
 
 def _latest(best: Best, x: Image, won: Bool[Array, ""], loss: Scalar) -> Best:
-    return Best(x, won, loss.astype(best.loss.dtype), best.queries + 1)
+    return improve(best._replace(won=jnp.asarray(False), loss=jnp.asarray(-jnp.inf, x.dtype)), x, won, loss)
 
 
 KEEPS = {"best": improve, "last": _latest}

@@ -7,8 +7,13 @@ that ascent or attack: called, it runs all its steps. `pool.pooled` runs it on m
 
 A loss may be a scalar, or a scalar with whether the attack has won there. Of two points the better one is that with the
 victory, then that with the larger loss; a NaN loses to any number.
+
+Images and labels are checked where they enter: concrete ones that are wrong are refused. Where they are traced, an example
+whose image leaves [0, 1] or whose label is no class comes back with NaN for image and loss, and is not `valid`: neither robust
+nor fallen.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxdiff import checks
 from jaxdiff.types import Image, Loss, PRNGKey, Scalar
 
 Problem = tuple[Any, ...]
@@ -23,24 +29,41 @@ State = Any
 
 
 class Best(NamedTuple):
-    """The best point so far: whether the attack has won there, its loss, and how many evaluations it took in all."""
+    """The best point so far.
+
+    `x` is, where `won`, an image at which the attack has won; elsewhere the image with the largest loss that it has seen inside
+    its threat, which is the clean one unless it has `moved`. `queries` counts evaluations. An example that is not `valid` was
+    no image or had no label: it counts neither as robust nor as fallen. `attack` is the place in its ensemble of the attack
+    that has won, -1 where none has (with `won`: the clean image is lost as it is).
+    """
 
     x: Image
     won: Bool[Array, ""]
     loss: Scalar
     queries: Int[Array, ""]
+    moved: Bool[Array, ""]
+    valid: Bool[Array, ""]
+    attack: Int[Array, ""]
+
+    @property
+    def robust(self) -> Bool[Array, "..."]:
+        """Whether the example is valid and stands; the robust accuracy is robust.sum() / valid.sum()."""
+        return self.valid & ~self.won
 
 
-class Stepwise(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stepwise:
     """Equation (1): an ascent or an attack that can be stopped and resumed after every step.
 
-    `init` costs at most one evaluation, of the clean image, and every step costs about the same.
+    `init` costs at most one evaluation, of the clean image, and every step costs about the same. `least_norm` says that it
+    looks for the least perturbation, so that its first victory is not its best.
     """
 
     steps: int
     init: Callable[[Problem], State]
     step: Callable[[Problem, State, Int[Array, ""]], State]
     best: Callable[[State], Best]
+    least_norm: bool = False
 
     def __call__(self, *problem: Any) -> Image:
         """The best point after all steps."""
@@ -48,33 +71,77 @@ class Stepwise(NamedTuple):
 
     def run(self, *problem: Any) -> Best:
         """The same, with what is known of it."""
+        problem, valid = checked("An attack", problem)
         step = lambda state, i: (self.step(problem, state, i), None)  # noqa: E731
         state, _ = jax.lax.scan(step, self.init(problem), jnp.arange(self.steps))
-        return self.best(state)
+        return marked(self.best(state), valid)
 
     def on(self, translate: Callable[[Problem], Problem]) -> "Stepwise":
         """The same steps for problems of another kind, such as attacks in place of ascents."""
-        return Stepwise(
-            self.steps,
-            lambda problem: self.init(translate(problem)),
-            lambda problem, state, i: self.step(translate(problem), state, i),
-            self.best,
+        return self.replace(
+            init=lambda problem: self.init(translate(problem)),
+            step=lambda problem, state, i: self.step(translate(problem), state, i),
         )
+
+    def replace(self, **changes: Any) -> "Stepwise":
+        """This one with other fields."""
+        return dataclasses.replace(self, **changes)
+
+
+def checked(who: str, problem: Problem) -> tuple[Problem, Bool[Array, ""]]:
+    """(the problem with JAX arrays, whether its image and label can be believed); ValueError for what is wrong."""
+    *attacked, key = problem
+    function, x, *rest = attacked
+    key, x = checks.key(who, key), checks.image(who, x)
+    if not rest:
+        return (function, x, key), checks.believable(x)
+    classes, y = checks.logits_of(who, function, x, key), jnp.asarray(rest[0])
+    if not _is_logits(y):
+        y = checks.label(who, y, classes)
+    return (function, x, y, key), checks.believable(x, y, classes)
+
+
+def _is_logits(y: Array) -> bool:
+    """Whether y is what an objective such as `kl` compares with, and no label."""
+    return y.ndim == 1 and jnp.issubdtype(y.dtype, jnp.floating)
+
+
+def marked(best: Best, valid: Bool[Array, ""]) -> Best:
+    """The result of an example that may not be valid."""
+    x, loss = jax.tree.map(lambda value: jnp.where(valid, value, jnp.nan), (best.x, best.loss))
+    return best._replace(
+        x=x,
+        won=best.won & valid,
+        loss=loss,
+        moved=best.moved & valid,
+        valid=valid,
+        attack=jnp.where(valid, best.attack, -1),
+    )
 
 
 def start(x: Image) -> Best:
     """Nothing found yet: x itself, from no evaluation."""
-    return Best(x, jnp.asarray(False), jnp.asarray(-jnp.inf, x.dtype), jnp.asarray(0))
+    no = jnp.asarray(False)
+    return Best(x, no, jnp.asarray(-jnp.inf, x.dtype), jnp.asarray(0), no, jnp.asarray(True), jnp.asarray(-1))
 
 
 def improve(
-    best: Best, x: Image, won: Bool[Array, ""], loss: Scalar, queries: int | Int[Array, ""] = 1
+    best: Best,
+    x: Image,
+    won: Bool[Array, ""],
+    loss: Scalar,
+    queries: int | Int[Array, ""] = 1,
+    moved: Any = True,
 ) -> Best:
-    """The better of two points; `queries` more evaluations have been used."""
+    """The better of two points; `queries` more evaluations have been used, `moved` says that x is not the clean image."""
     known = ~jnp.isnan(loss)
     loss = jnp.where(known, loss, -jnp.inf).astype(best.loss.dtype)
     wins = (won & ~best.won) | ((won == best.won) & (loss > best.loss))
-    return Best(*choose(wins, (x, won, loss), tuple(best[:3])), best.queries + queries)
+    x, won, loss, moved = choose(
+        wins, (x, won, loss, jnp.asarray(moved)), (best.x, best.won, best.loss, best.moved)
+    )
+    attack = jnp.where(won, 0, -1)
+    return best._replace(x=x, won=won, loss=loss, moved=moved, queries=best.queries + queries, attack=attack)
 
 
 def first_best(won: Bool[Array, " n"], loss: Float[Array, " n"]) -> Int[Array, ""]:
@@ -136,11 +203,11 @@ def in_turn(
         _, state, before = carry
         return _merge(before, run.best(state))
 
-    return Stepwise(n * run.steps, init, step, best)
+    return Stepwise(n * run.steps, init, step, best, run.least_norm)
 
 
 def _merge(a: Best, b: Best) -> Best:
-    merged = improve(a, b.x, b.won, b.loss, 0)
+    merged = improve(a, b.x, b.won, b.loss, 0, b.moved)
     return merged._replace(queries=a.queries + b.queries)
 
 

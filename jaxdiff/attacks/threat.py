@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, ScalarLike
 
+from jaxdiff import checks
 from jaxdiff.attacks.planes import plane_l2, plane_linf
 from jaxdiff.types import Image, PRNGKey, Scalar
 
@@ -37,9 +38,18 @@ class Threat(NamedTuple):
     to_plane: Callable[[Image, Perturbation, Scalar], Perturbation] | None = None
 
 
-def linf(radius: ScalarLike) -> Threat:
-    """|delta_i| <= radius for every pixel i; random starts are uniform in the ball (Madry et al. 2018)."""
+def linf(radius: ScalarLike, beyond: bool = False) -> Threat:
+    """|delta_i| <= radius for every pixel i; random starts are uniform in the ball (Madry et al. 2018).
+
+    A radius of 1 reaches every image. A larger one, unless it is infinite, is more likely meant in units of 255 and refused,
+    unless `beyond` says that it is meant.
+    """
     check_radius(radius)
+    if not beyond and not checks.traced(radius) and 1.0 < radius < jnp.inf:
+        raise ValueError(
+            f"An L-infinity radius of 1 reaches every image; got {radius:g}. For {radius:g} of 255 write {radius:g} / 255; "
+            "`beyond=True` takes it as it is."
+        )
     return Threat(
         init=lambda key, x: radius * jax.random.uniform(key, x.shape, x.dtype, -1.0, 1.0),
         apply=_add,
@@ -72,10 +82,9 @@ def l2(radius: ScalarLike) -> Threat:
 
 
 def check_radius(radius: ScalarLike) -> None:
-    """ValueError unless the radius is a number >= 0."""
+    """ValueError unless the radius is a number >= 0; infinity is none too many."""
     # A traced radius lets one compiled attack serve a whole curve; it is the caller's to check.
-    if not isinstance(radius, jax.core.Tracer) and not radius >= 0.0:
-        raise ValueError(f"The radius of a threat is a number >= 0 in units of [0, 1] images; got {radius}.")
+    checks.number("A threat in units of [0, 1] images", "[0, inf]", radius=radius)
 
 
 def _add(x: Image, delta: Perturbation) -> Image:

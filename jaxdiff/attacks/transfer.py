@@ -8,8 +8,9 @@ An attack on several surrogates at once transfers better: it fools what they hav
 import jax
 import jax.numpy as jnp
 
+from jaxdiff import checks
 from jaxdiff.attacks.attack import goal
-from jaxdiff.attacks.objectives import margin
+from jaxdiff.attacks.objectives import log_softmax, margin
 from jaxdiff.attacks.stepwise import Stepwise, improve, start
 from jaxdiff.types import Attack, Classifier, Objective
 
@@ -25,6 +26,7 @@ def transfer(
     one with the largest `objective` (the margin) of the victim's logits is the best. `targeted` is for an `attack` towards y:
     won where the victim says y, and the least objective is the best.
     """
+    checks.function("transfer", attack=attack, surrogate=surrogate)
     height, has_won, side = objective or margin(), goal(targeted), -1 if targeted else 1
 
     def step(problem, best, i):
@@ -42,6 +44,8 @@ def ensemble(*classifiers: Classifier, probabilities: bool = False) -> Classifie
 
     With `probabilities` the mean is of their softmax outputs (Liu et al. 2017, arXiv 1611.02770): logits of that mean.
     """
+    for classifier in classifiers:
+        checks.function("ensemble", classifier=classifier)
     if not classifiers:
         raise ValueError("ensemble needs at least one classifier; got none.")
 
@@ -49,6 +53,6 @@ def ensemble(*classifiers: Classifier, probabilities: bool = False) -> Classifie
         logits = jnp.stack([f(x, jax.random.fold_in(key, k)) for k, f in enumerate(classifiers)])
         if not probabilities:
             return jnp.mean(logits, axis=0)
-        return jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0) - jnp.log(len(classifiers))
+        return jax.nn.logsumexp(jax.vmap(log_softmax)(logits), axis=0) - jnp.log(len(classifiers))
 
     return fused

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxdiff import checks
 from jaxdiff.attacks.stepwise import Stepwise
 from jaxdiff.types import Ascent, Classifier, Defense, Image, PRNGKey
 
@@ -28,8 +29,7 @@ def eot(function: RandomFunction, n: int, batch_size: int | None = None) -> Rand
     A classifier gives averaged logits, equation (1), a loss averaged losses and gradients, equation (2), and has won where
     most draws have. `batch_size` bounds how many of the n run at once. ValueError unless n >= 1.
     """
-    if n < 1:
-        raise ValueError(f"eot needs n >= 1 draws; got {n}.")
+    _check("eot", function, n, batch_size)
 
     def mean(x, key):
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(n))
@@ -52,8 +52,7 @@ def averaged(ascent: Ascent, n: int, batch_size: int | None = None) -> Ascent:
 
     A point has won if more than half of its draws have. Each of the ascent's evaluations counts as n queries.
     """
-    if n < 1:
-        raise ValueError(f"averaged needs n >= 1 draws; got {n}.")
+    _check("averaged", ascent, n, batch_size)
 
     def problem(single):
         loss, x, key = single
@@ -66,23 +65,30 @@ def averaged(ascent: Ascent, n: int, batch_size: int | None = None) -> Ascent:
             found = ascent.best(state)
             return found._replace(queries=n * found.queries)
 
-        return mean._replace(best=best)
+        return mean.replace(best=best)
     return lambda loss, x, key: ascent(*problem((loss, x, key)))
 
 
 def bpda(defense: Defense) -> Defense:
     """The defense itself, with the gradient of the identity (BPDA, Athalye et al. 2018, arXiv 1802.00420)."""
+    checks.function("bpda", defense=defense)
     return lambda x, key: jax.lax.stop_gradient(defense(x, key)) + (x - jax.lax.stop_gradient(x))
 
 
 def defend(classifier: Classifier, defense: Defense) -> Classifier:
     """The classifier behind the defense, each with its own part of the key."""
+    checks.function("defend", classifier=classifier, defense=defense)
 
     def defended(x, key):
         defense_key, classifier_key = jax.random.split(key)
         return classifier(defense(x, defense_key), classifier_key)
 
     return defended
+
+
+def _check(who: str, function: Any, n: int, batch_size: int | None) -> None:
+    checks.function(who, function=function)
+    checks.count(who, n=n, **({} if batch_size is None else {"batch_size": batch_size}))
 
 
 def _mean(draws: jax.Array) -> jax.Array:

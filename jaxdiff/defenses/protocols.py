@@ -129,7 +129,7 @@ def known_to(protocol: Protocol, attack: Attack) -> Attack:
         found = attack.best(state)
         return found._replace(queries=protocol.draws * found.queries)
 
-    return attack.on(shown)._replace(best=best)
+    return attack.on(shown).replace(best=best)
 
 
 def judge(protocol: Protocol, classifier: Classifier, x: ArrayLike, y: ArrayLike, key: PRNGKey) -> Judgement:

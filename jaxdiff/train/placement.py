@@ -1,6 +1,7 @@
 """How a pure function lands on devices: jit over a mesh, pmap (the classical form), spread (no sums)."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import PyTree
 
+from jaxdiff.chunks import in_chunks, size
 from jaxdiff.train.state import TrainState
 from jaxdiff.train.step import Step
 from jaxdiff.types import PRNGKey
@@ -131,18 +133,32 @@ def pmap_step(step: Step, devices: Sequence[jax.Device] | None = None) -> Step:
     return placed
 
 
-def spread(f: Callable[[PyTree, PyTree], PyTree], mesh: Mesh) -> Callable[[PyTree, PyTree], PyTree]:
+def spread(
+    f: Callable[[PyTree, PyTree], PyTree], mesh: Mesh, width: int | None
+) -> Callable[[PyTree, PyTree], PyTree]:
     """Lifts `f(shared, batch) -> per-example results` onto all devices, without a word between them.
 
-    For attacks, sampling, evaluation. Each device runs `f` on its part of the batch, so `f` must not mix
-    examples; typed keys may be leaves of the batch. Put large `shared` trees in place once, with
-    `shared(tree, mesh)`. The caller pads the batch: ValueError if it does not divide over the devices.
+    For attacks, sampling, evaluation; `f` must not mix examples, and typed keys may be leaves of the batch. Every device runs
+    `f` on chunks of exactly `width` examples (`chunks.in_chunks`), so that results are equal bit by bit whatever the size of
+    the batch, its order and the number of devices. With `width` None it runs `f` on its part as it is: for functions with a
+    width of their own, such as `pooled` attacks.
+
+    A batch of any size is filled up to a multiple of the devices by repeating its last example, and the results of these are
+    dropped; on several hosts each passes a multiple of its own devices. Put large `shared` trees in place once, with
+    `shared(tree, mesh)`.
     """
+    part = f if width is None else lambda common, batch: in_chunks(partial(f, common), width)(batch)
     compiled = jax.jit(
-        jax.shard_map(f, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS), check_vma=False)
+        jax.shard_map(part, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS), check_vma=False)
     )
 
     def lifted(common: PyTree, batch: PyTree) -> PyTree:
-        return compiled(shared(common, mesh), split(batch, mesh))
+        n = size(batch)
+        missing = -n % _local(mesh.devices.flat) if jax.process_count() == 1 else 0
+        if missing and n:
+            places = np.minimum(np.arange(n + missing), n - 1)
+            batch = jax.tree.map(lambda x: x[places], batch)
+        results = compiled(shared(common, mesh), split(batch, mesh))
+        return jax.tree.map(lambda x: x[:n], results) if missing and n else results
 
     return lifted

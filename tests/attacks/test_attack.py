@@ -141,7 +141,7 @@ def test_eot_is_the_expectation(key):
     np.testing.assert_allclose(gradient, 2 * X, atol=0.06)
     np.testing.assert_allclose(eot(function, 10, batch_size=3)(X, key), eot(function, 10)(X, key), rtol=1e-5)
     np.testing.assert_allclose(eot(_linear, 5)(X, key), W @ X, rtol=1e-5)
-    with pytest.raises(ValueError, match="n >= 1"):
+    with pytest.raises(ValueError, match="n as a whole number >= 1"):
         eot(function, 0)
 
 

@@ -163,7 +163,7 @@ def test_targeted_wins_at_the_target_alone(key):
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="slots >= 1"):
+    with pytest.raises(ValueError, match="slots as a whole number >= 1"):
         pooled(untargeted(_noisy_climb(0.1), margin()), 0)
     with pytest.raises(ValueError, match="n >= 1"):
         in_turn(_noisy_climb(0.1), 0, lambda *_: None)

@@ -87,7 +87,7 @@ def test_averaged_gradients_find_what_single_draws_hide(key):
 
 
 def test_no_draws_are_refused():
-    with pytest.raises(ValueError, match="n >= 1"):
+    with pytest.raises(ValueError, match="n as a whole number >= 1"):
         averaged(_looking(), 0)
-    with pytest.raises(ValueError, match="n >= 1"):
+    with pytest.raises(ValueError, match="n as a whole number >= 1"):
         eot_logits(_scaled, 0)

@@ -48,7 +48,8 @@ def together(calls, **environment):
 def four(tmp_path_factory):
     # Sums between virtual CPU devices can deadlock in a thread pool that is small: NPROC makes it large.
     call = ("four_devices.py", tmp_path_factory.mktemp("checkpoint"))
-    return together([call], NPROC="16", XLA_FLAGS=FAST_COMPILATION)[0]
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {FAST_COMPILATION}"
+    return together([call], NPROC="16", XLA_FLAGS=flags)[0]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -59,12 +60,14 @@ def test_every_placement_trains_alike(four, case):
     assert noise, "examples draw other noise in this placement"
 
 
+@pytest.mark.bits
 def test_spread_is_exact_and_silent(four):
+    """Bit by bit, on any machine: see the runs with other instruction sets in .ci/run."""
     told = four["spread"]
-    assert told["equal"] and told["again"]
+    assert told["equal"] == dict.fromkeys(told["equal"], True) and len(told["equal"]) == 6
+    assert told["empty"] == [0, 4]
     assert told["devices"] == 4 and told["own part"]
     assert told["collectives"] == []
-    assert "(6,) does not divide over 4 devices" in told["error"]
 
 
 def test_a_checkpoint_of_one_device_restores_onto_four(four):
@@ -113,7 +116,7 @@ def test_a_state_committed_elsewhere_is_moved(key):
 
 def test_spread_traces_once(key):
     chex.clear_trace_counter()
-    f = spread(chex.assert_max_traces(lambda w, x: jnp.tanh(x) * w[None], n=1), data_mesh())
+    f = spread(chex.assert_max_traces(lambda w, x: jnp.tanh(x) * w[None], n=1), data_mesh(), 4)
     for _ in range(3):
         np.testing.assert_allclose(f(jnp.full(3, 2.0), jnp.ones((4, 3))), 2 * np.tanh(1.0), rtol=1e-6)
 
