@@ -27,6 +27,7 @@ from peers import find_peers, library_versions
 from tqdm import tqdm
 
 from jaxdiff.attacks import autoattack, carlini_wagner, ddn, deepfool, l2, linf, pixels
+from jaxdiff.chunks import in_chunks
 from jaxdiff.data import dataset
 from jaxdiff.evaluate.atomic import write_text
 from jaxdiff.models import ResNetCIFAR, as_classifier, load_npz, resnet_cifar_from_torch
@@ -136,7 +137,8 @@ def batched(attack: Any, setting: Setting) -> Callable[[Any, Any], jax.Array]:
     def run(variables, x, y):
         classifier = as_classifier(setting.model, variables)
         keys = jax.random.split(jax.random.key(0), len(x))
-        return jax.lax.map(lambda e: attack(classifier, *e), (x, y, keys), batch_size=setting.sizes.slots)
+        attacked = jax.vmap(lambda x, y, key: attack(classifier, x, y, key))
+        return in_chunks(lambda e: attacked(*e), setting.sizes.slots)((x, y, keys))
 
     return lambda x, y: run(setting.variables, x, y)
 

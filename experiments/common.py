@@ -40,7 +40,7 @@ SCHEMA = {
     "": SHARED | {"score", "classifier", "adversarial_training", "robustness", "attack"},
     "score": TRAINING | {"process", "kind", "label", "weight", "time", "sample"},
     "score.label": {"scale", "offset"},
-    "score.sample": {"solver", "grid", "clip", "n", "batch_size"},
+    "score.sample": {"solver", "grid", "clip", "n", "batch_size", "slots"},
     "classifier": TRAINING | {"loss"},
     "adversarial_training": TRAINING | {"loss", "attack"},
     "adversarial_training.attack": {"threat", "ascent", "objective"},
@@ -108,6 +108,14 @@ def use_all_cores() -> None:
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     jax.config.update("jax_num_cpu_devices", max(1, min(cores, 8)))
+
+
+def width(section: Mapping) -> int:
+    """How many examples of a batch a device works on at a time: `slots`, or what suits the platform.
+
+    The number of devices has no say in it, so that results do not depend on them.
+    """
+    return section.get("slots") or min(section["batch_size"], 16 if jax.default_backend() == "cpu" else 64)
 
 
 def check_fields(config: ConfigDict) -> None:

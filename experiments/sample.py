@@ -20,6 +20,7 @@ from common import (
     need,
     purpose,
     run,
+    width,
 )
 from ml_collections import ConfigDict
 from tqdm import tqdm
@@ -50,9 +51,9 @@ def load_score(config: ConfigDict, workdir: Path) -> tuple[Score, Any, tuple[int
 
 def draw(config: ConfigDict, score: Score, params: Any, image_shape: tuple[int, ...], n: int) -> np.ndarray:
     """n samples [n, H, W, C] in [0, 1]; sample i is the same whatever n and the batch size are."""
-    mesh = data_mesh()
-    size = -(-config.score.sample.batch_size // mesh.size) * mesh.size
-    sampler = spread(build_sampler(score, config.score.sample, image_shape), mesh)
+    spec, mesh = config.score.sample, data_mesh()
+    size = -(-spec.batch_size // mesh.size) * mesh.size
+    sampler = spread(build_sampler(score, spec, image_shape), mesh, width(spec))
     key = purpose(jax.random.key(config.seed), "samples")
     starts = tqdm(range(0, n, size), desc="sampling", unit="batch")
     images = [jax.device_get(sampler(params, example_keys(key, jnp.arange(i, i + size)))) for i in starts]

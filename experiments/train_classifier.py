@@ -80,7 +80,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
     variables = train_classifier(config, workdir, SECTION.value)
     model, test = build(jaxdiff.models, config[SECTION.value].model), load_data(config, "test")
     predict = spread(
-        lambda v, x: jnp.argmax(jax.vmap(as_classifier(model, v), (0, None))(x, None), -1), data_mesh()
+        lambda v, x: jnp.argmax(jax.vmap(as_classifier(model, v), (0, None))(x, None), -1), data_mesh(), 64
     )
     right = []
     for batch in epoch(test, 64 * data_mesh().size):

@@ -19,6 +19,7 @@ from common import (
     need,
     purpose,
     run,
+    width,
 )
 from ml_collections import ConfigDict
 from training import example_inputs, final_params, train
@@ -55,12 +56,11 @@ def draw_samples(
 ) -> Callable[[Any, Path], Path]:
     """(params, path) -> a grid of samples; always from the same noise, so that pictures can be compared."""
     spec, mesh = config.score.sample, data_mesh()
-    count = spec.n + -spec.n % mesh.size
-    sampler = spread(build_sampler(score, spec, image_shape), mesh)
+    sampler = spread(build_sampler(score, spec, image_shape), mesh, width(spec))
 
     def draw(params: Any, path: Path) -> Path:
-        keys = example_keys(purpose(jax.random.key(config.seed), "samples"), jnp.arange(count))
-        return image_grid(jax.device_get(sampler(params, keys))[: spec.n], path)
+        keys = example_keys(purpose(jax.random.key(config.seed), "samples"), jnp.arange(spec.n))
+        return image_grid(jax.device_get(sampler(params, keys)), path)
 
     return draw
 

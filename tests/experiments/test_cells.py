@@ -134,7 +134,7 @@ def test_an_attack_has_one_threat_and_keeps_to_it(cell, words):
         (climb(objective={"name": "dlr"}), 2, "at least 3 classes"),
         (climb(objective=TOWARDS, targets=5), 4, "n = 5 classes"),
         (climb({"name": "pgd", "lr": 0.1, "steps": 1}, targets=2, objective=TOWARDS), 4, "ascent in steps"),
-        ({"autoattack": {"name": "standard"}, "threat": FLOW}, 10, "knows the norms"),
+        ({"autoattack": {"name": "standard"}, "threat": FLOW}, 10, "Known: .*linf"),
     ],
 )
 def test_what_only_a_trace_can_tell(cell, classes, words):
