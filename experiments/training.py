@@ -67,7 +67,13 @@ def train(
         state = resume(checkpoints, state, batches)
         if int(state.step) >= settings.steps:
             return state
-        step = make_step(loss, tx, settings.ema_decays, accumulate=settings.accumulate)
+        step = make_step(
+            loss,
+            tx,
+            settings.ema_decays,
+            accumulate=settings.accumulate,
+            ema_warmup=settings.get("ema_warmup", "corrected"),
+        )
         hooks = [
             progress(settings.steps, settings.batch_size, desc=name, position=line),
             jsonl(folder / "metrics.jsonl", settings.batch_size, settings.log_every, settings.steps),
