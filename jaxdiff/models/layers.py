@@ -158,8 +158,12 @@ def _pool_groups(v: Float[Array, "batch channels"], groups: int) -> Float[Array,
 def example_rngs(keys: PRNGKeys) -> dict[str, Any]:
     """`rngs` for `model.apply` that give each example of the batch its own key for dropout.
 
-    Example i then draws the same masks whatever batch, part of a batch or device it comes in.
+    Example i then draws the same masks whatever batch, part of a batch or device it comes in. ValueError unless
+    `keys` are typed keys [batch].
     """
+    typed = isinstance(keys, jax.Array) and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)
+    if not typed or keys.ndim != 1:
+        raise ValueError("example_rngs needs a typed key for every example: jax.random.split(key, batch).")
     return {"dropout": LazyRng(keys, ())}
 
 

@@ -20,7 +20,7 @@ from jaxdiff.checks import count, instance
 from jaxdiff.train import paths
 from jaxdiff.train.digest import Leaf, described, digested, first_difference
 from jaxdiff.train.quiet import quiet
-from jaxdiff.train.state import TrainState
+from jaxdiff.train.state import TrainState, check_arrays
 
 OLD = {"data", "metadata"}  # the facts of a checkpoint from before there were digests
 NOT_DAMAGE = (PermissionError, MemoryError, jax.errors.JaxRuntimeError)
@@ -98,6 +98,9 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         count("Checkpoints.save", 0, step=step)
+        check_arrays("Checkpoints.save", "state", state)
+        if not jax.tree.leaves(state):
+            raise ValueError(f"Checkpoints.save needs a state with at least one array; got {state!r:.60}.")
         position = as_json("Checkpoints.save stores data_state", data_state)
         latest = self.latest
         self._set_aside()

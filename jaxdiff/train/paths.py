@@ -42,9 +42,7 @@ def writable(who: str, path: Path) -> Path:
 
 
 def _path(who: str, what: str, path: Any) -> Path:
-    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
         raise ValueError(f"{who} needs the path of {what}; got {path!r}.")
-    try:
-        return Path(os.path.abspath(os.path.expanduser(path)))
-    except (ValueError, TypeError):
-        raise ValueError(f"{who} needs the path of {what}; got {path!r}.") from None
+    return Path(os.path.abspath(os.path.expanduser(text)))

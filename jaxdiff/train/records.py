@@ -79,10 +79,10 @@ class Progress(Recorder):
     """A tqdm bar: loss, images/s, time left."""
 
     def __init__(self, total: int, batch_size: int, n: int, options: dict[str, Any]) -> None:
+        count("progress", total=total)
         super().__init__(n, batch_size, total)
         self._options = {"total": total, "dynamic_ncols": True} | options
         self._bar: Any = None
-        count("progress", total=total)
 
     def open(self, step: int) -> None:
         """Shows the bar at `step`."""
@@ -146,7 +146,7 @@ class TensorBoard(Recorder):
     ) -> None:
         super().__init__(n, batch_size, last)
         self._new, self._writer = writer, None
-        self._directory = str(paths.writable("tensorboard", paths.folder("tensorboard", directory)))
+        self._directory = os.fspath(directory)
 
     def open(self, step: int) -> None:
         """Opens the event file; events of `step` and after, left by a killed run, are dropped."""
@@ -178,6 +178,8 @@ def tensorboard(
     directory: str | os.PathLike, batch_size: int, every: int = 100, last: int | None = None
 ) -> TensorBoard | None:
     """Metrics to TensorBoard, or None if neither tensorboardX nor torch's writer is installed."""
+    count("tensorboard", batch_size=batch_size, every=every)
+    directory = paths.writable("tensorboard", paths.folder("tensorboard", directory))
     for name, needs in (("tensorboardX", "tensorboardX"), ("torch.utils.tensorboard", "tensorboard")):
         if importlib.util.find_spec(name.split(".")[0]) and importlib.util.find_spec(needs):
             writer = importlib.import_module(name).SummaryWriter

@@ -36,11 +36,16 @@ def _average(x: Array) -> Array:
     return jnp.array(x, jnp.promote_types(x.dtype, jnp.float32), copy=True)
 
 
-def _check_arrays(what: str, tree: PyTree) -> None:
+def check_arrays(who: str, what: str, tree: PyTree) -> None:
+    """ValueError, with the path of the first leaf that is something else, unless `tree` holds arrays of numbers alone."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        if not isinstance(leaf, jax.Array | np.ndarray | np.generic) or leaf.dtype.kind in "OSUMm":
+        if (
+            not isinstance(leaf, jax.Array | np.ndarray | np.generic)
+            or leaf.dtype.kind in "SUMm"
+            or leaf.dtype == object
+        ):
             name = jax.tree_util.keystr(path, simple=True, separator="/")
-            raise ValueError(f"init_state needs {what} as a tree of arrays; {name or 'it'} is {leaf!r:.60}.")
+            raise ValueError(f"{who} needs {what} as a tree of arrays; {name or 'it'} is {leaf!r:.60}.")
 
 
 def init_state(
@@ -54,8 +59,8 @@ def init_state(
     ValueError unless params (which hold one array at least) and model_state are trees of arrays of numbers.
     """
     instance("init_state", optax.GradientTransformation, "train.optimizer.adam(2e-4)", tx=tx)
-    _check_arrays("params", params)
-    _check_arrays("model_state", model_state)
+    check_arrays("init_state", "params", params)
+    check_arrays("init_state", "model_state", model_state)
     if not jax.tree.leaves(params):
         raise ValueError(f"init_state needs params with at least one array; got {params!r}.")
     params = jax.tree.map(_copy, params)

@@ -288,3 +288,29 @@ def test_a_short_training_on_real_digits_is_accurate(tmp_path):
     assert min(found) > 0.8, found  # without a correction the last would be as good as a guess
     again = training.train(*arguments)  # finished: restored, not trained
     jax.tree.map(np.testing.assert_array_equal, again, state)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"steps": 0}, "steps as a whole number >= 1; got 0"),
+        ({"checkpoint_every": -5}, "checkpoint_every as a whole number >= 1; got -5"),
+        ({"keep": None}, "keep as a whole number >= 1; got None"),
+        ({"log_every": 1.5}, "log_every as a whole number"),
+        ({"ema_decays": 0.9}, "sequence of decays"),
+        ({"ema_warmup": "ramps"}, "did you mean 'ramp'"),
+        ({}, "needs 'steps'"),
+    ],
+)
+def test_settings_are_refused_before_anything_is_trained(tmp_path, monkeypatch, change, words):
+    monkeypatch.setattr(training, "fit", None)
+    monkeypatch.setattr(training, "resume", lambda checkpoints, state, batches: state)
+    section = copy.deepcopy(load("digits").classifier).unlock()
+    with section.train.ignore_type():
+        section.train.update(change)
+    if not change:
+        del section.train.steps
+    data, model = dataset.digits("train"), Counting()
+    inputs = (jnp.zeros((1, 8, 8, 1)),)
+    with pytest.raises(ValueError, match=words):
+        training.train("classifier", section, 0, data, model, inputs, print, Path(tmp_path))
