@@ -35,7 +35,7 @@ from jaxdiff.train import (
     training_devices,
 )
 
-COUNTS = ("steps", "batch_size", "accumulate", "log_every", "checkpoint_every", "keep", "draw_every")
+COUNTS = ("steps", "batch_size", "accumulate", "log_every", "checkpoint_every", "keep")
 
 
 def start_state(section: ConfigDict, model: Any, inputs: tuple, seed: int) -> tuple[TrainState, Any]:
@@ -68,7 +68,8 @@ def train(
 ) -> TrainState:
     """Trains to `section.train.steps` from wherever `folder` stands; returns the final state.
 
-    `section.train.ema_warmup`, if given, is how the averages begin (see `jaxdiff.train.average`). `draw(state, path)` makes a picture every `draw_every` steps; `line` is that of the progress bar.
+    `section.train.ema_warmup`, if given, is how the averages begin (see `jaxdiff.train.average`).
+    `draw(state, path)` makes a picture every `draw_every` steps; `line` is that of the progress bar.
     """
     settings = section.train
     check_settings(f"config.{name}.train", settings)

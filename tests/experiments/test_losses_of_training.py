@@ -297,7 +297,6 @@ def test_a_short_training_on_real_digits_is_accurate(tmp_path):
         ({"checkpoint_every": -5}, "checkpoint_every as a whole number >= 1; got -5"),
         ({"keep": None}, "keep as a whole number >= 1; got None"),
         ({"log_every": 1.5}, "log_every as a whole number"),
-        ({"ema_decays": 0.9}, "sequence of decays"),
         ({"ema_warmup": "ramps"}, "did you mean 'ramp'"),
         ({}, "needs 'steps'"),
     ],
