@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree, UInt32
 
+SMALL = 2**16  # elements
 SEEDS = (0x243F6A88, 0x85A308D3)  # the first digits of pi
 
 
@@ -57,33 +58,45 @@ def first_difference(stored: Mapping[str, Leaf], wanted: Mapping[str, Leaf]) -> 
     return None
 
 
-@jax.jit
-def _digest(x: Array) -> UInt32[Array, "2"]:
-    words = _words(x)
-    position, stride = jnp.zeros(words.shape, jnp.uint32), 1
-    for axis in reversed(range(words.ndim)):
-        index = jax.lax.broadcasted_iota(jnp.uint32, words.shape, axis)
-        position += index * np.uint32(stride % 2**32)
-        stride *= words.shape[axis]
-    sums = [_mixed(words ^ (position * np.uint32(0x9E3779B9) + np.uint32(seed))) for seed in SEEDS]
-    return jnp.stack([total.sum(dtype=jnp.uint32) for total in sums])
-
-
-def _words(x: Array) -> UInt32[Array, "..."]:
-    """The bits of an array as 32-bit words; a word for every element that is shorter."""
+def _digest(x: Array | np.ndarray | np.generic) -> Array | np.ndarray:
+    """[2] uint32. What is small is summed by the host, which needs no compilation; the rest where it lies."""
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         x = jax.random.key_data(x)
+    here = not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated
+    return _by_host(np.asarray(x)) if here and x.size <= SMALL else _in_place(x)
+
+
+def _by_host(x: np.ndarray) -> np.ndarray:
+    words = np.ascontiguousarray(x).reshape(-1)
+    if x.dtype.itemsize >= 4:
+        words = words.view(np.uint32)
+    elif jnp.issubdtype(x.dtype, jnp.floating):
+        words = words.view(f"uint{8 * x.dtype.itemsize}")
+    return np.stack(_sums(words.astype(np.uint32), np.arange(len(words), dtype=np.uint32)))
+
+
+@jax.jit
+def _in_place(x: Array) -> UInt32[Array, "2"]:
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         x = jnp.stack([x.real, x.imag], axis=-1)
     if x.dtype.itemsize >= 4:
-        return jax.lax.bitcast_convert_type(x, jnp.uint32)
-    if jnp.issubdtype(x.dtype, jnp.floating):
+        x = jax.lax.bitcast_convert_type(x, jnp.uint32)
+    elif jnp.issubdtype(x.dtype, jnp.floating):
         x = jax.lax.bitcast_convert_type(x, jnp.dtype(f"uint{8 * x.dtype.itemsize}"))
-    return x.astype(jnp.uint32)
+    position, stride = jnp.zeros(x.shape, jnp.uint32), 1
+    for axis in reversed(range(x.ndim)):  # no reshape, which would move the parts of an array between devices
+        position += jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis) * np.uint32(stride % 2**32)
+        stride *= x.shape[axis]
+    return jnp.stack(_sums(x.astype(jnp.uint32), position))
 
 
-def _mixed(h: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
-    """The finaliser of MurmurHash3: one-to-one, and every bit of h moves every bit of the result."""
-    h = (h ^ (h >> np.uint32(16))) * np.uint32(0x85EBCA6B)
-    h = (h ^ (h >> np.uint32(13))) * np.uint32(0xC2B2AE35)
-    return h ^ (h >> np.uint32(16))
+def _sums(words: Any, position: Any) -> list:
+    """For each seed the sum, modulo 2^32, of MurmurHash3's finaliser of (position, word)."""
+
+    def mixed(seed: int) -> Any:
+        h = words ^ (position * np.uint32(0x9E3779B9) + np.uint32(seed))
+        h = (h ^ (h >> np.uint32(16))) * np.uint32(0x85EBCA6B)
+        h = (h ^ (h >> np.uint32(13))) * np.uint32(0xC2B2AE35)
+        return h ^ (h >> np.uint32(16))
+
+    return [mixed(seed).sum(dtype=np.uint32) for seed in SEEDS]
