@@ -21,10 +21,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.core.scope import LazyRng
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Num
 
 from jaxdiff import checks
+from jaxdiff.types import PRNGKeys
 
 Padding = str | Sequence[tuple[int, int]]
 
@@ -152,6 +154,56 @@ def _pool_groups(v: Float[Array, "batch channels"], groups: int) -> Float[Array,
     batch, channels = v.shape
     means = v.reshape(batch, groups, channels // groups).mean(-1)
     return jnp.repeat(means, channels // groups, axis=1)
+
+
+def example_rngs(keys: PRNGKeys) -> dict[str, Any]:
+    """`rngs` for `model.apply` that give each example of the batch its own key for dropout.
+
+    Example i then draws the same masks whatever batch, part of a batch or device it comes in. ValueError unless
+    `keys` are typed keys [batch].
+    """
+    typed = isinstance(keys, jax.Array) and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)
+    if not typed or keys.ndim != 1:
+        raise ValueError("example_rngs needs a typed key for every example: jax.random.split(key, batch).")
+    return {"dropout": LazyRng(keys, ())}
+
+
+class Dropout(nn.Module):
+    """Each feature is 0 with probability `rate`, else 1 / (1 - rate) times as large (Srivastava et al. 2014).
+
+    An example's mask is drawn from the example's own key if the stream "dropout" is `example_rngs(keys)`; from
+    a single key, it is drawn for its place in the batch. Every layer has its own masks. Without `train` the
+    identity. ValueError for a rate outside [0, 1), a missing stream, or keys for another number of examples.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch *shape"], train: bool = False) -> Float[Array, "batch *shape"]:
+        """The masked features."""
+        checks.number("Dropout", "[0, 1)", rate=self.rate)
+        if not train or self.rate == 0:
+            return x
+        keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1.0 - self.rate, x.shape[1:]))(
+            self._keys(len(x))
+        )
+        return jnp.where(keep, x / (1.0 - self.rate), jnp.zeros_like(x))
+
+    def _keys(self, batch: int) -> PRNGKeys:
+        if not self.has_rng("dropout"):
+            raise ValueError(
+                "Dropout draws masks in training: call model.apply(..., train=True, rngs=example_rngs(keys)) with "
+                "a key for every example."
+            )
+        stream = self.scope.rngs["dropout"]
+        if stream.rng.shape == (batch,):
+            self.scope.rng_counters["dropout"] += 1
+            layer = LazyRng.create(stream, self.scope.rng_counters["dropout"])
+            return jax.vmap(lambda one: one.as_jax_rng())(layer)
+        if stream.rng.shape:
+            raise ValueError(f"Dropout got {stream.rng.shape[0]} keys for a batch of {batch} examples.")
+        key = self.make_rng("dropout")
+        return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(batch))
 
 
 def time_embedding(t: Num[Array, " batch"], features: int) -> Float[Array, "batch features"]:
