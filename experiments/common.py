@@ -26,7 +26,7 @@ import jaxdiff.models
 from jaxdiff import checks
 from jaxdiff.build import build
 from jaxdiff.data import augment, dataset
-from jaxdiff.diffusion import Process, denoiser, grids, process, sample, solvers, time_label
+from jaxdiff.diffusion import Process, denoiser, grids, prior, process, sample, solvers, time_label
 from jaxdiff.evaluate.atomic import write_text
 from jaxdiff.evaluate.fingerprints import plain
 from jaxdiff.models import as_net
@@ -261,7 +261,7 @@ def build_sampler(
 
     def one(params, key):
         noise_key, solve_key = jax.random.split(key)
-        x = score.process.sigma(ts[0]) * jax.random.normal(noise_key, image_shape)
+        x = prior(score.process, ts, image_shape, noise_key)
         return from_network(sample(solver, score.denoiser(params, spec["clip"]), x, ts, solve_key))
 
     return lambda params, keys: jax.vmap(lambda key: one(params, key))(keys)

@@ -7,6 +7,7 @@ from jaxdiff import checks
 from jaxdiff.checks import nearest
 from jaxdiff.diffusion import KINDS
 from jaxdiff.diffusion.sample import REMATS
+from jaxdiff.train.average import WARMUPS
 
 Check = Callable[[str, str, Any], None]  # (where, name, value) -> None, or a ValueError in words
 
@@ -81,6 +82,7 @@ TRAIN = {
     "steps": COUNT,
     "batch_size": COUNT,
     "ema_decays": some(real("[0, 1)"), 0),
+    "ema_warmup": one_of(*WARMUPS),
     "accumulate": COUNT,
     "log_every": COUNT,
     "checkpoint_every": COUNT,
@@ -124,7 +126,7 @@ FIELDS: dict[str, dict[str, Check]] = {
     "attack.curve": {"radii": by_name(RADII), "cells": NAMES, "n": COUNT},
 } | {f"{section}.train": TRAIN for section in ("score", "classifier", "adversarial_training")}  # fmt: skip
 # All others of a section that is there have to be there.
-OPTIONAL = {
+OPTIONAL = {f"{section}.train.ema_warmup" for section in ("score", "classifier", "adversarial_training")} | {
     "score", "classifier", "adversarial_training", "robustness", "attack", "adversarial_training.attack",
     "score.sample.slots", "robustness.slots",
     "robustness.purify", "robustness.purify.surrogate_steps", "robustness.curve", "attack.slots", "attack.surrogates",
