@@ -107,3 +107,15 @@ def test_believable(x, y, fine):
 
 def test_logits_in_place_of_a_label_are_not_a_label():
     assert checks.believable(jnp.asarray(IMAGE), jnp.array([9.0, -3.0]), 2)
+
+
+def test_known_values_are_checked_while_something_else_is_traced():
+    """Arrays that a compiled function closes over have values; what it is called with has none."""
+    x, y = jnp.asarray(IMAGE), jnp.array([0, 1])
+    signed, large = 2 * x - 1, jnp.array([0, 5])
+    assert jax.jit(lambda k: checks.image("f", x) + k)(0.0).shape == x.shape
+    assert jax.jit(lambda k: checks.labels("f", y, 2, 10) + k)(0).shape == (2,)
+    with pytest.raises(ValueError, match="min -1"):
+        jax.jit(lambda k: checks.image("f", signed) + k)(0.0)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        jax.jit(lambda k: checks.labels("f", large, 2, 2) + k)(0)

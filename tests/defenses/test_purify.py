@@ -1,6 +1,7 @@
 """DiffPure on Gaussian data: what it removes is known, and so is its gradient."""
 
 import pickle
+import re
 
 import jax
 import jax.numpy as jnp
@@ -126,3 +127,13 @@ def test_images_and_their_gradients_keep_their_type(view, dtype, key, monkeypatc
     tolerance = 20 * float(jnp.finfo(dtype).eps)
     np.testing.assert_allclose(np.asarray(ours, float), exact, atol=tolerance)
     np.testing.assert_allclose(np.asarray(gradient, float), exact_gradient, atol=tolerance)
+
+
+@pytest.mark.parametrize("view", ["exact", "surrogate"])
+def test_remat_reaches_every_view(view, key):
+    """Steps are computed again in the backward pass if, and only if, that is asked for."""
+    x = jnp.array([0.2, 0.7])
+    for remat in ("none", "step", "sqrt"):
+        purify = diffpure(VP_, ddpm(VP_), _half, uniform(4, 0.1), remat, surrogate_steps=2)
+        run = attackers_view(lambda x, key: x, purify, view)
+        assert bool(re.search("remat|checkpoint", str(jax.make_jaxpr(run)(x, key)))) == (remat != "none")
