@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, ScalarLike
 
 from jaxdiff import checks
 from jaxdiff.attacks.directions import check_direction, looked_ahead
-from jaxdiff.attacks.precision import grain, seen_beside, towards, wide
+from jaxdiff.attacks.precision import grain, seen_beside, signs, towards, wide
 from jaxdiff.attacks.stepwise import Stepwise, finite, improve, measured, start
 from jaxdiff.attacks.threat import Threat
 from jaxdiff.attacks.transforms import eot
@@ -43,6 +43,9 @@ def nes_gradient(
     The evaluations have keys of their own, as nobody outside holds the randomness of a defense. A slope that is not finite
     counts as 0. `batch_size` bounds how many directions run at once.
     """
+    checks.takes("nes_gradient", "(x, key)", 2, loss=loss)
+    checks.count("nes_gradient", samples=samples)
+    checks.number("nes_gradient", "(0, inf)", sigma=sigma)
     value = lambda x, key: measured(loss)(x, key)[0]  # noqa: E731
 
     def along(x, key):
@@ -124,4 +127,4 @@ def spsa(
 ) -> Stepwise:
     """`nes` with directions of signs and, unless `tx` is given, steps by Adam (Uesato et al. 2018, algorithm 1)."""
     tx = optax.scale_by_adam() if tx is None else tx
-    return nes(threat, lr, budget, samples, sigma, tx, draw=jax.random.rademacher, batch_size=batch_size)
+    return nes(threat, lr, budget, samples, sigma, tx, draw=signs, batch_size=batch_size)

@@ -19,8 +19,9 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxdiff.attacks.stepwise import Best, Problem, State, Stepwise
+from jaxdiff.types import PRNGKey
 
-__all__ = ["grain", "in_float32", "seen_beside", "towards", "wide", "wide_dtype"]
+__all__ = ["grain", "in_float32", "seen_beside", "signs", "towards", "wide", "wide_dtype"]
 
 
 class _Narrow(NamedTuple):
@@ -90,6 +91,11 @@ def wide(x: Array) -> Array:
 def wide_dtype(dtype: np.dtype) -> np.dtype:
     """float32, or the dtype if it is wider."""
     return jnp.promote_types(dtype, jnp.float32)
+
+
+def signs(key: PRNGKey, shape: tuple[int, ...], dtype: np.dtype) -> Array:
+    """-1 and 1, alike. `jax.random.rademacher` draws others as soon as JAX may use float64."""
+    return jnp.where(jax.random.uniform(key, shape, dtype) < 0.5, -1.0, 1.0).astype(dtype)
 
 
 def grain(dtype: np.dtype) -> float:

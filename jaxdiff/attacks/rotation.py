@@ -29,6 +29,7 @@ def rotate_translate(x: Image, degrees: ScalarLike, dx: ScalarLike, dy: ScalarLi
     """Equation (1): x "h w c" turned anticlockwise by `degrees`, then moved dx pixels right and dy down."""
     x = jnp.asarray(x)
     checks.pixels("rotate_translate", x.shape)
+    checks.number("rotate_translate", "(-inf, inf)", degrees=degrees, dx=dx, dy=dy)
     dtype, (h, w, _) = wide_dtype(x.dtype), x.shape
     rows, columns = jnp.meshgrid(*(jnp.arange(n, dtype=dtype) - (n - 1) / 2 for n in (h, w)), indexing="ij")
     degrees, dx, dy = (jnp.asarray(value, dtype) for value in (degrees, dx, dy))

@@ -30,7 +30,7 @@ from jaxtyping import Array, Float, Int, ScalarLike
 
 from jaxdiff import checks
 from jaxdiff.attacks.l1 import l1
-from jaxdiff.attacks.precision import in_float32
+from jaxdiff.attacks.precision import in_float32, signs
 from jaxdiff.attacks.stepwise import Stepwise, choose, improve, measured, start
 from jaxdiff.attacks.threat import Threat, l2
 from jaxdiff.types import Image, PRNGKey, Scalar
@@ -55,7 +55,7 @@ def square_linf(
         return jnp.clip(jnp.clip(z, x - radius, x + radius), 0.0, 1.0)
 
     def begin(key, x):
-        return within(x + radius * jax.random.rademacher(key, (1, *x.shape[1:]), x.dtype), x)
+        return within(x + radius * signs(key, (1, *x.shape[1:]), x.dtype), x)
 
     def propose(key, x, current, p_i):
         draws = jax.random.uniform(key, (2 + x.shape[-1],), x.dtype)
@@ -149,11 +149,11 @@ def _tiles(key, x):
     side = max(min(height, width) // 5, 1)
     rows, columns = height // side, width // side
     sign_key, turn_key = jax.random.split(key)
-    signs = jax.random.rademacher(sign_key, (rows, 1, columns, 1, channels), x.dtype)
+    side_up = signs(sign_key, (rows, 1, columns, 1, channels), x.dtype)
     across = jax.random.uniform(turn_key, (rows, 1, columns, 1, 1), x.dtype) < 0.5
     u = jnp.arange(side)
     shape = lambda turned: pyramids(u, u, side, turned)[None, :, None, :, None]  # noqa: E731
-    tiles = signs * jnp.where(across, shape(True), shape(False)).astype(x.dtype)
+    tiles = side_up * jnp.where(across, shape(True), shape(False)).astype(x.dtype)
     tiles = tiles.reshape(rows * side, columns * side, channels)
     margins = [(gap // 2, gap - gap // 2) for gap in (height - rows * side, width - columns * side)]
     return jnp.pad(tiles, (*margins, (0, 0)))

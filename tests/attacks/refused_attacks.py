@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxdiff import attacks as a
 from jaxdiff.attacks import directions, patch, universal
+from jaxdiff.attacks.estimate import nes_gradient
 from jaxdiff.attacks.patch import Placement, random_placement, square_mask
 from jaxdiff.attacks.rotation import rotate_translate
 from jaxdiff.attacks.stadv import flow_lbfgs
@@ -126,6 +127,14 @@ MAKE = {
     "circle_mask": (patch.circle_mask, {"size": 3}),
     "force_class": (patch.force_class, {"target": 1}),
     "random_placement": (random_placement, {"scale": (0.5, 1.0), "angle": 0.1}),
+    "rotate_translate": (
+        functools.partial(rotate_translate, IMAGE),
+        {"degrees": 1.0, "dx": 1.0, "dy": 1.0},
+    ),
+    "nes_gradient": (
+        functools.partial(nes_gradient, lambda x, key: jnp.sum(x), IMAGE, KEY),
+        {"samples": 2, "sigma": 0.1},
+    ),
     "Placement": (
         lambda **k: patch.place(IMAGE, IMAGE, square_mask(4), Placement(**k)),
         {"row": 1.0, "column": 1.0, "scale": 1.0, "angle": 0.0},
@@ -164,6 +173,7 @@ FREE = {
     ("boundary", "radius"): [INF],
     ("universal_step", "clip"): [INF, -1.0],
     ("universal_pgd", "clip"): [INF, -1.0],
+    **{("rotate_translate", name): [-1.0] for name in ("degrees", "dx", "dy")},
     ("Placement", "row"): [-1.0],
     ("Placement", "column"): [-1.0],
     ("Placement", "angle"): [-1.0],

@@ -96,3 +96,30 @@ def test_attacks_on_half_precision_work(name, dtype):
         assert np.sum(near) >= 2 and np.all(fooled[near])
     if row.targeted:
         assert np.all(fooled)
+
+
+DRAWN = (
+    "worst_of_k",
+    "pixels",
+    "patch",
+    "square_linf",
+    "square_l2",
+    "nes",
+    "hop_skip_jump",
+    "boundary",
+    "pgd_l1",
+    "flow_pgd",
+)
+
+
+@pytest.mark.parametrize("name", _slow_but(("worst_of_k", "pixels", "patch"), DRAWN))
+def test_x64_draws_the_same_numbers(name):
+    """Images of float32 get the same noise whether JAX may use float64 or not."""
+    found = []
+    for x64 in (False, True):
+        with jax.enable_x64(x64):
+            row, x, classifier = ATTACKS[name](), _images(jnp.float32)[0], linear(3, 16)
+            y = jnp.argmax(classifier(x, None))
+            found.append(np.asarray(jax.jit(lambda x, y, r=row, c=classifier: run(r, c, x, y, KEY)[0])(x, y)))
+    np.testing.assert_allclose(*found, atol=1e-6)
+    assert np.any(found[0] != np.asarray(_images(jnp.float32)[0]))
