@@ -187,10 +187,8 @@ def _row(example: int, label: int, values: dict[str, Any], seconds: float) -> Ro
     judged = {
         "finite": finite,
         "correct_before": told and values["before"] == label and not wrong,
-        "correct_after": told
-        and finite
-        and values["after"] == label
-        and not won,  # what blew up has not stood
+        # What blew up has not stood.
+        "correct_after": told and finite and values["after"] == label and not won,
     }
     if "share" in values:
         judged["share"] = values["share"] if told and finite and not won and not wrong else 0.0

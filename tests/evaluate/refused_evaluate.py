@@ -146,6 +146,7 @@ ROWS = {
     "outcomes of none": (lambda: evaluate.proportion([]), "0 successes of 0"),
     "outcomes in per cent": (lambda: evaluate.proportion([71.0, 0.0]), "a share in [0, 1]", "71"),
     "outcomes that cancel": (lambda: evaluate.proportion([2, -1]), "a share in [0, 1]", "-1"),
+    "an outcome below none": (lambda: evaluate.proportion([-0.5, 1.0]), "a share in [0, 1]", "-0.5"),
     "NaN among outcomes": (lambda: evaluate.proportion([1.0, float("nan")]), "a share in [0, 1]", "nan"),
     "words as outcomes": (lambda: evaluate.proportion(["yes"]), "yes or no, or of shares"),
     "None among outcomes": (lambda: evaluate.proportion([True, None]), "yes or no, or of shares"),

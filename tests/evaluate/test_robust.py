@@ -223,6 +223,16 @@ def test_a_prediction_from_nan_is_no_class():
     assert linear_cell.outcome(x, x, good, good, x[0], x[0])["before"] == 2
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_outcome_is_finite_if_all_of_it_is(value):
+    x, logits, number = jax.numpy.zeros(4), jax.numpy.arange(3.0), jax.numpy.float32(1)
+    good = {"x": x, "x_adv": x, "before": logits, "after": logits, "loss": number, "norm": number}
+    assert linear_cell.outcome(**good)["finite"]
+    for name in set(good) - {"x"}:
+        bad = good | {name: good[name].at[..., :1].set(value) if good[name].ndim else number * value}
+        assert not linear_cell.outcome(**bad)["finite"], name
+
+
 def test_summary_counts_by_hand(whole):
     rows = [
         {"id": 0, "correct_before": True, "correct_after": True, "finite": True, "norm": 0.5, "linf": 0.1},
@@ -257,6 +267,17 @@ def test_progress_shows_the_running_accuracy(tmp_path, capsys, whole):
     robust = 100 * summarise(ledger.select(IDS))["accuracy"]
     shown = capsys.readouterr().err
     assert "none/step: 100%" in shown and f"robust {robust:.1f} %" in shown and "23/23" in shown
+
+
+def test_progress_shows_no_accuracy_of_what_is_no_image(tmp_path, capsys):
+    """Half of the examples are none; of the others all stand."""
+
+    def attack(batch):
+        right = {"before": batch["label"], "after": batch["label"], "valid": batch["id"] % 2 == 0}
+        return linear_cell.attack(batch) | right
+
+    run_cell(Ledger.open(tmp_path / "l", "f"), IDS, linear_cell.fetch, attack, 4, "none/step")
+    assert "robust 100.0 %" in capsys.readouterr().err.splitlines()[-1]
 
 
 def bad_fetch(**changes):

@@ -11,6 +11,7 @@ import part_checks
 import pytest
 from test_configs import CONFIGS, TRAINED, load
 
+TRAINED_SECTIONS = ("score", "classifier", "adversarial_training")
 BAD = [None, math.nan, math.inf, -1, 0, 2.5, "a", True, [], {}]
 # What of these a field may hold (a part, what its function takes); everything else is refused.
 EMPTY, ANY = [[]], [-1, 0, 2.5]
@@ -103,6 +104,17 @@ def test_every_field_is_needed_but_for_the_optional_ones(name, monkeypatch):
         else:
             with pytest.raises(ValueError, match=f"needs the field '{last}'"):
                 field_checks.check_values(without)
+
+
+def test_a_batch_is_accumulated_in_equal_parts(monkeypatch):
+    tree = config("digits", monkeypatch)
+    for section in TRAINED_SECTIONS:
+        size = tree[section]["train"]["batch_size"]
+        field_checks.check_values(changed(tree, (section, "train", "accumulate"), size // 2))
+        with pytest.raises(
+            ValueError, match=rf"config\.{section}\.train\.batch_size is a multiple of accumulate"
+        ):
+            field_checks.check_values(changed(tree, (section, "train", "accumulate"), size // 2 + 1))
 
 
 def test_what_is_misspelt_is_named_with_its_nearest(monkeypatch):
