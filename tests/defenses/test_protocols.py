@@ -239,6 +239,22 @@ def _telling(x, key):
     return _told(key) + 0.0 * jnp.sum(x)
 
 
+def test_a_draw_that_breaks_is_not_finite_whichever_it_is():
+    """One of those of the verdict, or the independent one, which the verdict does not know."""
+    key, protocol = jax.random.key(7), at_least(1, 3)
+    judged = judge(protocol, _telling, X, Y, key)
+    draws = [*judged.logits, final_draw(_telling, X, key)]
+    assert judged.finite
+
+    def breaking(x, key, bad):
+        return jnp.where(jnp.all(_told(key) == bad), jnp.nan, jnp.array([0.0, 1.0]))
+
+    for i, bad in enumerate(draws):
+        judged = judge(protocol, lambda x, key, bad=bad: breaking(x, key, bad), X, Y, key)
+        assert not judged.finite and judged.verdict == 1.0
+        assert judged.final == (i < 3) and jnp.sum(judged.correct) == (3 if i == 3 else 2)
+
+
 ATTACKS = {
     "pgd": untargeted(pgd(linf(0.1), 0.01, 300, keep_best=True), margin()),
     "restarts": restarts(untargeted(pgd(linf(0.1), 0.01, 20), margin()), 10, margin()),
