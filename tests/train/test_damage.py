@@ -54,6 +54,7 @@ def restored(directory):
     """(step, warnings) of what a new process would restore, which is checked against what was saved."""
     with warnings.catch_warnings(record=True) as caught, Checkpoints(directory) as checkpoints:
         warnings.simplefilter("always")
+        assert checkpoints.metadata() == {"width": 3} and checkpoints.latest in (1, 2, 3, 15)
         state, data = checkpoints.restore(fresh(0))
         step = int(state.step)
         chex.assert_trees_all_equal(state, fresh(step))
