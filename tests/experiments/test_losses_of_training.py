@@ -276,6 +276,19 @@ def test_the_seed_decides_everything_and_the_name_the_keys(tmp_path, monkeypatch
     assert same == [[True] * 3, [False] * 3, [True, True, False]]
 
 
+def test_the_schedule_ends_with_the_run():
+    """A cosine over `train.steps`: the update after the last step would be zero, and the one before it not."""
+    section = load("digits").unlock().classifier
+    section.train.steps, section.optimizer.warmup = 4, 0
+    model = CNN((4,), mean=(0.3,), std=(0.4,))
+    state, tx = training.start_state(section, model, (jnp.zeros((1, 8, 8, 1)),), 0)
+    sizes, opt_state = [], state.opt_state
+    for _ in range(5):
+        updates, opt_state = tx.update(state.params, opt_state, state.params)
+        sizes.append(float(optax.tree.norm(updates)))
+    assert min(sizes[:4]) > 0 and sizes[4] == 0
+
+
 def test_a_short_training_on_real_digits_is_accurate(tmp_path):
     """The raw parameters and both averages, of which one looks back further than the run."""
     config = load("digits").unlock()
