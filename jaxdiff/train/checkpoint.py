@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -23,7 +23,7 @@ from jaxdiff.train.quiet import quiet
 from jaxdiff.train.state import TrainState, check_arrays
 
 OLD = {"data", "metadata"}  # the facts of a checkpoint from before there were digests
-NOT_DAMAGE = (PermissionError, MemoryError, jax.errors.JaxRuntimeError)
+NOT_DAMAGE = (MemoryError, jax.errors.JaxRuntimeError)
 
 
 def abstract(state: PyTree) -> PyTree:
@@ -181,7 +181,7 @@ class Checkpoints:
 
         return self._attempt(step, read)
 
-    def _attempt(self, step: int, read: Any) -> Any:
+    def _attempt(self, step: int, read: Callable[[], Any]) -> Any:
         """`read()`, or None, with a warning, if on any host it shows that the step is damaged."""
         result, why = None, ""
         try:
@@ -191,6 +191,10 @@ class Checkpoints:
             raise
         except Exception as error:
             why = f"{str(error).strip() or type(error).__name__:.300}"
+            if isinstance(error, PermissionError) or "PERMISSION_DENIED" in why:
+                raise ValueError(
+                    f"The checkpoint of step {step} in {self.directory} may not be read: {why}."
+                ) from error
         if _on_all_hosts(not why):
             return result
         self._damaged[step] = why or "another host could not read it"

@@ -255,6 +255,40 @@ def test_training_reads_the_train_split_alone(tmp_path, monkeypatch, name):
     assert len(drawn) > 100 and not drawn & held_out
 
 
+def test_the_seed_decides_everything_and_the_name_the_keys(tmp_path, monkeypatch):
+    """Two seeds have other parameters, batches and keys; two networks of one seed have other keys."""
+
+    def begun(seed, name, folder):
+        def fit(step, state, batches, total, hooks, key):
+            ids = np.concatenate([next(batches)["id"] for _ in range(3)])
+            return [np.asarray(state.params["conv0"]["kernel"]), ids, np.asarray(jax.random.key_data(key))]
+
+        monkeypatch.setattr(training, "fit", fit)
+        section, data = load("digits").classifier, dataset.digits("train")
+        model, inputs = CNN((4,), mean=(0.3,), std=(0.4,)), training.example_inputs(data, False)
+        return training.train(name, section, seed, data, model, inputs, print, tmp_path / folder)
+
+    first, again = begun(0, "score", "a"), begun(0, "score", "b")
+    seed, name = begun(1, "score", "c"), begun(0, "classifier", "d")
+    same = [
+        [np.array_equal(a, b) for a, b in zip(first, other, strict=True)] for other in (again, seed, name)
+    ]
+    assert same == [[True] * 3, [False] * 3, [True, True, False]]
+
+
+def test_the_schedule_ends_with_the_run():
+    """A cosine over `train.steps`: the update after the last step would be zero, and the one before it not."""
+    section = load("digits").unlock().classifier
+    section.train.steps, section.optimizer.warmup = 4, 0
+    model = CNN((4,), mean=(0.3,), std=(0.4,))
+    state, tx = training.start_state(section, model, (jnp.zeros((1, 8, 8, 1)),), 0)
+    sizes, opt_state = [], state.opt_state
+    for _ in range(5):
+        updates, opt_state = tx.update(state.params, opt_state, state.params)
+        sizes.append(float(optax.tree.norm(updates)))
+    assert min(sizes[:4]) > 0 and sizes[4] == 0
+
+
 def test_a_short_training_on_real_digits_is_accurate(tmp_path):
     """The raw parameters and both averages, of which one looks back further than the run."""
     config = load("digits").unlock()

@@ -1,6 +1,7 @@
 """Damaged checkpoints: whatever happens to whichever file, what is restored is what was saved, or it is an error in words."""
 
 import os
+import resource
 import shutil
 import warnings
 
@@ -54,6 +55,7 @@ def restored(directory):
     """(step, warnings) of what a new process would restore, which is checked against what was saved."""
     with warnings.catch_warnings(record=True) as caught, Checkpoints(directory) as checkpoints:
         warnings.simplefilter("always")
+        assert checkpoints.metadata() == {"width": 3} and checkpoints.latest in (1, 2, 3, 15)
         state, data = checkpoints.restore(fresh(0))
         step = int(state.step)
         chex.assert_trees_all_equal(state, fresh(step))
@@ -234,3 +236,15 @@ def test_a_checkpoint_without_digests_is_restored_with_a_warning(tmp_path):
         other = init_state({"big": jnp.zeros(3), "small": jnp.zeros(3)}, optax.sgd(0.1, 0.9), (0.9,))
         with pytest.raises(ValueError, match="another architecture"):
             checkpoints.restore(other)
+
+
+def test_a_full_disk_is_told_and_leaves_the_step_before(tmp_path):
+    """A limit on the size of files stands in for the disk."""
+    directory, limits = filled(tmp_path, (1,)), resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, limits[1]))
+        with pytest.raises(ValueError, match="could not be written"), again(directory) as checkpoints:
+            checkpoints.save(2, fresh(2), {"position": 20})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert restored(directory) == (1, [])

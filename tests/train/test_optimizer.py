@@ -1,5 +1,7 @@
 """Optimisers against closed forms: schedules, clipping, decay, momentum."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -78,6 +80,19 @@ def test_adam_moves_by_the_sign_under_a_constant_gradient():
     gradient = jnp.array([3.0, -0.01])  # both moments are unbiased: g / sqrt(g^2)
     updates, _ = follow(adam(2e-4, eps=0.0), gradient, jnp.zeros(2), 5)
     np.testing.assert_allclose(updates, np.tile([-2e-4, 2e-4], (5, 1)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("factory", [adam, partial(adamw, weight_decay=0.0)])
+def test_adam_by_hand(factory):
+    """Kingma and Ba, algorithm 1, with gradients that change."""
+    b1, b2, eps, m, v = 0.8, 0.6, 0.01, 0.0, 0.0
+    tx, params = factory(0.1, b1, b2, eps), jnp.zeros(1)
+    state = tx.init(params)
+    for t, g in enumerate([1.0, -3.0, 0.5], 1):
+        update, state = tx.update(jnp.array([g]), state, params)
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        by_hand = -0.1 * (m / (1 - b1**t)) / ((v / (1 - b2**t)) ** 0.5 + eps)
+        np.testing.assert_allclose(update, [by_hand], rtol=1e-6)
 
 
 def test_weight_decay_is_a_geometric_series_without_gradient():

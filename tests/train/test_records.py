@@ -70,6 +70,7 @@ TORN = {
     "a list": b"[3]",
     "a number": b"3",
     "no step": b'{"loss": 0.5}',
+    "step true": b'{"step": true}',
     "step in words": b'{"step": "three"}',
     "nested without end": b"[" * 100_000,
     "an empty line": b"",
