@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from training import example_inputs, final_params, train
 
 import jaxdiff.models
-from jaxdiff.attacks import ascent, objectives, threat, untargeted
+from jaxdiff.attacks import ascent, lost, objectives, threat, untargeted
 from jaxdiff.build import build
 from jaxdiff.data.stream import epoch
 from jaxdiff.defenses import training as defenses
@@ -87,14 +87,15 @@ def main(config: ConfigDict, workdir: Path) -> None:
     need(config, SECTION.value)
     variables = train_classifier(config, workdir, SECTION.value)
     model, test = build(jaxdiff.models, config[SECTION.value].model), load_data(config, "test")
-    predict = spread(
-        lambda v, x: jnp.argmax(jax.vmap(as_classifier(model, v), (0, None))(x, None), -1), data_mesh(), 64
-    )
-    right = []
+
+    def is_right(variables, batch):
+        classifier = as_classifier(model, variables)
+        return jax.vmap(lambda x, y: ~lost(classifier(x), y))(*batch)
+
+    judge, right = spread(is_right, data_mesh(), 64), []
     for batch in epoch(test, 64 * data_mesh().size):
-        right += (jax.device_get(predict(variables, batch["image"])) == batch["label"])[
-            batch["valid"]
-        ].tolist()
+        found = jax.device_get(judge(variables, (batch["image"], batch["label"])))
+        right += found[batch["valid"]].tolist()
     accuracy, low, high, n = proportion(right)
     print(
         f"{SECTION.value}: test accuracy {100 * accuracy:.2f} % [{100 * low:.2f}, {100 * high:.2f}], n = {n}"
