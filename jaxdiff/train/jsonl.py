@@ -56,11 +56,11 @@ def cut_jsonl(path: str | os.PathLike, step: int) -> list[dict[str, Any]]:
 
 def append_jsonl(path: str | os.PathLike, row: dict[str, Any]) -> None:
     """Adds a row in a single write: a kill leaves whole lines. ValueError for a value that is not finite."""
-    path = Path(path)
+    path, line = Path(path), (json.dumps(row, allow_nan=False) + "\n").encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        os.write(descriptor, (json.dumps(row, allow_nan=False) + "\n").encode())
+        os.write(descriptor, line)
     finally:
         os.close(descriptor)
 

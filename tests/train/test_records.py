@@ -125,7 +125,7 @@ def test_cutting_keeps_up_to_the_step(tmp_path):
     assert cut_jsonl(tmp_path / "none.jsonl", 2) == []
 
 
-def test_values_become_plain_json():
+def test_values_become_plain_json(tmp_path):
     metrics = {
         "a": jnp.array([1.0, jnp.inf]),
         "b": jnp.array(3),
@@ -136,7 +136,8 @@ def test_values_become_plain_json():
     assert plain(metrics) == {"a": [1.0, None], "b": 3, "c": 0.5, "d": None, "e": True}
     json.dumps(plain(metrics), allow_nan=False)
     with pytest.raises(ValueError, match="not JSON compliant"):
-        append_jsonl("unused", {"x": float("nan")})
+        append_jsonl(tmp_path / "m.jsonl", {"x": float("nan")})
+    assert not (tmp_path / "m.jsonl").exists()
 
 
 def test_the_bar_shows_a_resumed_run_where_it_is():
