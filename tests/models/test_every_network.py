@@ -1,6 +1,7 @@
 """What holds for every network: it keeps examples apart, takes any float type, any size, or nothing, and can be pickled."""
 
 import pickle
+import re
 
 import jax
 import jax.numpy as jnp
@@ -160,3 +161,21 @@ class TestLifted:
         net = pickle.loads(pickle.dumps(models.as_net(model, variables)))
         expected = apply(model, variables, x[:1], t[1:2])[0]
         np.testing.assert_allclose(jax.jit(net)(np.asarray(x[0]), 99.0), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_initialise_parts_what_init_gives():
+    model, key = CLASSIFIERS["resnet"], jax.random.key(3)
+    params, state = models.initialise(model, key, *inputs("resnet"))
+    assert set(state) == {"batch_stats"}
+    expected = jax.jit(model.init)(key, *inputs("resnet"))
+    jax.tree.map(np.testing.assert_array_equal, {"params": params, **state}, dict(expected))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_all_products_are_in_the_type_of_the_computation(name):
+    """With `dtype="bfloat16"` no convolution and no matrix product is left in float32."""
+    model = NETWORKS[name].clone(dtype="bfloat16")
+    shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs(name))
+    text = str(jax.make_jaxpr(model.apply)(shapes, *inputs(name)))
+    types = re.findall(r":(\w+)\[[\d,]*\] = (?:conv_general_dilated|dot_general)\[", text)
+    assert len(types) >= 3 and set(types) == {"bf16"}
