@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,6 +46,16 @@ def test_what_is_built_can_be_hashed():
     """Lists of a config become tuples, at every level."""
     made = build(models, {"name": "CNN", "channels": [8, 16], "mean": [0.5]})
     assert made.channels == (8, 16) and hash(made) == hash(models.CNN((8, 16)))
+
+
+TAKE = types.ModuleType("take")
+TAKE.take, TAKE.__all__ = (lambda x: x), ["take"]
+
+
+def test_lists_in_lists_become_tuples_and_the_spec_wins_over_the_context():
+    assert build(TAKE, {"name": "take", "x": [[1, [2]], 3]}) == ((1, (2,)), 3)
+    assert build(TAKE, {"name": "take", "x": 1}, x=2) == 1
+    assert build(TAKE, {"name": "take"}, x=2) == 2
 
 
 class Pair(NamedTuple):
