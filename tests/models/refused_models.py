@@ -28,6 +28,8 @@ NETS = {
     "CNN": {"channels": (4,), "mean": (0.5,) * 3, "std": (0.5,) * 3},
     "ResNetCIFAR": {"depth": 8},
     "ResNet50": {},
+    "PreActResNet18": {},
+    "WideResNet": {"depth": 10, "width": 1},
 }
 
 
@@ -107,6 +109,7 @@ def filled(weight, **declared):
 W = np.zeros((3, 192), np.float32)
 CNN = models.CNN((4,), groups=0)
 PARAMS = {"params": {}}
+UNET = models.UNet(8, (1,), 1, ())
 
 ROWS = {
     # what a network is made with
@@ -158,6 +161,28 @@ ROWS = {
     "a scalar time": (lambda: time_embedding(3.0, 8), "[batch]", "()", "jnp.full"),
     "odd features": (lambda: time_embedding(jnp.zeros(1), 7), "even", "7"),
     "features a float": (lambda: time_embedding(jnp.zeros(1), 8.0), "features", "8.0"),
+    "WideResNet: a word for the depth": (lambda: models.WideResNet("28"), "depth", "'28'"),
+    "WideResNet: a depth that does not fit": (made("WideResNet", depth=20), "6 n + 4", "20"),
+    "WideResNet: no width": (made("WideResNet", width=0), "width", "got 0"),
+    "WideResNet: all dropped": (made("WideResNet", dropout=1.0), "dropout", "[0, 1)", "1.0"),
+    "WideResNet: negative dropout": (made("WideResNet", dropout=-0.1), "dropout", "-0.1"),
+    "WideResNet: dropout nan": (made("WideResNet", dropout=float("nan")), "dropout", "nan"),
+    "UNet: no channels": (lambda: models.UNet(0), "channels", "got 0"),
+    "UNet: odd channels": (lambda: models.UNet(7), "even", "7"),
+    "UNet: no levels": (lambda: models.UNet(8, ()), "multipliers", "()"),
+    "UNet: a zero level": (lambda: models.UNet(8, (1, 0)), "multipliers[1]", "got 0"),
+    "UNet: levels as a number": (lambda: models.UNet(8, 2), "multipliers", "2"),
+    "UNet: no blocks": (lambda: models.UNet(8, blocks=0), "blocks", "got 0"),
+    "UNet: attention at a word": (lambda: models.UNet(8, attention=("16",)), "attention[0]", "'16'"),
+    "UNet: no heads": (lambda: models.UNet(8, heads=0), "heads", "got 0"),
+    "UNet: no groups": (lambda: models.UNet(8, groups=0), "groups", "got 0"),
+    "UNet: all dropped": (lambda: models.UNet(8, dropout=1), "dropout", "got 1"),
+    "UNet: nothing out": (lambda: models.UNet(8, out_channels=0), "out_channels", "got 0"),
+    "UNet: no dtype": (lambda: models.UNet(8, dtype="floaty"), "'floaty'"),
+    "UNet: one time": (lambda: UNET.init(KEY, X, jnp.zeros(1)), "each of the 2 images", "(1,)"),
+    "UNet: a scalar time": (lambda: UNET.init(KEY, X, jnp.zeros(())), "each of the 2 images", "()"),
+    "UNet: bytes": (lambda: UNET.init(KEY, X.astype(np.uint8), jnp.zeros(2)), "uint8", "/ 255"),
+    "UNet: flat": (lambda: UNET.init(KEY, X.reshape(2, -1), jnp.zeros(2)), "(2, 192)", "reshape"),
     # what a network is called with
     **{f"{n}: uint8": (called(n, X.astype(np.uint8)), "uint8", "/ 255") for n in NETS},
     **{f"{n}: integers": (called(n, X.astype(np.int32)), "int32", "astype") for n in NETS},
