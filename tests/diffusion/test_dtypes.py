@@ -61,7 +61,7 @@ def drawn_as(monkeypatch):
 
 
 def _net(process, kind, seen):
-    """A network of a kind whose denoiser is smooth; `seen` collects the types of its images, whose times are of float32 at least."""
+    """A network of a kind whose denoiser is smooth; `seen` collects the types of its images; its times are wider."""
 
     def net(x, t):
         assert jnp.asarray(t).dtype == jnp.promote_types(x.dtype, "float32")
