@@ -45,19 +45,26 @@ NORMAL = jax.random.normal
 
 @pytest.fixture
 def drawn_as(monkeypatch):
-    """dtype -> from now on all noise is what that type would draw, so that types can be compared."""
+    """dtype -> from now on all noise is what that type would draw, so that types can be compared; the types asked for."""
 
     def use(dtype):
-        same = lambda key, shape=(), d=float: NORMAL(key, shape, dtype).astype(d)  # noqa: E731
+        asked = set()
+
+        def same(key, shape=(), d=float):
+            asked.add(jnp.dtype(d).name)
+            return NORMAL(key, shape, dtype).astype(d)
+
         monkeypatch.setattr(jax.random, "normal", same)
+        return asked
 
     return use
 
 
 def _net(process, kind, seen):
-    """A network of a kind whose denoiser is smooth; `seen` collects the types of its images."""
+    """A network of a kind whose denoiser is smooth; `seen` collects the types of its images; its times are wider."""
 
     def net(x, t):
+        assert jnp.asarray(t).dtype == jnp.promote_types(x.dtype, "float32")
         seen.append(x.dtype)
         wide, dtype = x.astype(float), x.dtype
         x0_hat = jnp.tanh(0.5 * wide + jnp.roll(wide, 1))
@@ -113,8 +120,8 @@ def test_processes_and_regeneration(name, dtype, drawn_as, key):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("weight", [simple(), elbo(), elbo(10)], ids=["simple", "elbo", "elbo_10"])
 def test_losses(weight, dtype, drawn_as, key):
-    """Of float32 at least, which a sum of squares needs; the network sees the type of the images."""
-    drawn_as(dtype)
+    """Of float32 at least, which a sum of squares needs; the network and the noise are of the type of the images."""
+    asked = drawn_as(dtype)
     keys = jax.random.split(key, 2)
     drawn = jax.vmap(discrete_time(10))(keys)
     for kind, t in zip(KINDS, [drawn, jnp.array([0.25, 0.75], dtype)] * 2, strict=True):
@@ -124,7 +131,7 @@ def test_losses(weight, dtype, drawn_as, key):
         )
         ours, exact = losses(dtype), losses(float)
         assert ours.dtype == jnp.promote_types(dtype, "float32")
-        assert [d.name for d in seen] == [dtype, "float64"]
+        assert [d.name for d in seen] == [dtype, "float64"] and asked == {dtype, "float64"}
         # Weights go by the signal-to-noise ratio, whose logarithm is large, and so are its rounding errors.
         _close(ours / exact, 1.0, dtype, 100)
 
