@@ -100,7 +100,7 @@ def test_differences_are_central(key):
 def test_views_meet_the_draw_of_the_exact_one(key):
     """A defense of random length: bpda points where the exact gradient does, if the length is the same."""
     long = lambda x, key: (1.0 + jax.random.uniform(key)) * x  # noqa: E731
-    report = gradient_report(_bent, long, X, Y, key, _of_class, ["bpda"], directions=1)
+    report = gradient_report(_bent, long, X, Y, key, modes=["bpda"], directions=1)
     assert report["bpda"]["cosine"] == pytest.approx(1.0, abs=1e-5)
 
 
