@@ -22,7 +22,7 @@ import numpy as np
 from absl import app, flags
 from benchmark_attacks import Setting, Sizes, in_stages
 from benchmark_compare import table
-from common import use_all_cores
+from common import in_words, use_all_cores
 from peers import find_peers, library_versions
 from tqdm import tqdm
 
@@ -56,11 +56,20 @@ class Store:
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path, self.content = path, {"settings": settings, "cells": {}}
         if path.exists():
-            self.content = json.loads(path.read_text())
+            self.content = self._read()
             if self.content["settings"] != settings:
                 raise ValueError(
                     f"{path} holds {self.content['settings']}; this is {settings}. Take another --output."
                 )
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+            return {"settings": content["settings"], "cells": dict(content["cells"])}
+        except (ValueError, TypeError, KeyError):
+            raise ValueError(
+                f"{self.path} holds no agreement of before; restore it, or take another --output."
+            ) from None
 
     def values(self, cell: str, side: str) -> list:
         """What is known."""
@@ -100,9 +109,25 @@ def robust_cell(name: str, radius: float, n: int, setting: Setting, peers: Any) 
     return {"ours": lambda x, y: right(ours(x, y), y), "theirs": theirs}
 
 
+def radius_of(text: str) -> float:
+    """A radius in units of 1/255, as a share of the range; ValueError for what is none."""
+    try:
+        radius = float(text)
+    except ValueError:
+        radius = -1.0
+    if not 0 < radius <= 255:
+        raise ValueError(f"--radii are numbers in (0, 255], in units of 1/255; got {text!r}.")
+    return radius / 255
+
+
 def judge(setting: Setting) -> Callable[[Any, Any], np.ndarray]:
     """(images, labels) -> who is right: one judge for both sides."""
-    predict = jax.jit(lambda x: setting.model.apply(setting.variables, x).argmax(-1))
+
+    @jax.jit
+    def predict(x):
+        logits = setting.model.apply(setting.variables, x)
+        return jnp.where(jnp.isfinite(logits).all(-1), logits.argmax(-1), -1)  # the argmax of NaN is class 0
+
     return lambda x, y: np.asarray(predict(jnp.asarray(x)) == y)
 
 
@@ -197,29 +222,22 @@ def main(argv: Sequence[str]) -> None:
     peers = find_peers("torchattacks", len(os.sched_getaffinity(0)))
     if peers.missing:
         sys.exit(f"error: {peers.missing}")
-    try:
+    with in_words():
+        radii = {radius: radius_of(radius) for radius in FLAGS.radii}
         setting, identity, x, y = load(peers)
-        store = Store(Path(FLAGS.output), identity)
+        store = Store(Path(FLAGS.output).expanduser(), identity)
         for name in [name for name in NAMES if name in FLAGS.only]:
             if name in NORMS:
                 fill(store, name, x[: FLAGS.few], y[: FLAGS.few], norm_cell(name, setting))
             elif name == "one pixel":
                 fill(store, name, x[: FLAGS.few], y[: FLAGS.few], pixel_cell(setting))
             else:
-                for radius in FLAGS.radii:
+                for given, radius in radii.items():
                     fill(
-                        store,
-                        f"{name}, {radius}/255",
-                        x,
-                        y,
-                        robust_cell(name, float(radius) / 255, len(x), setting, peers),
+                        store, f"{name}, {given}/255", x, y, robust_cell(name, radius, len(x), setting, peers)
                     )
-    except (ValueError, FileNotFoundError) as error:
-        if os.environ.get("JAXDIFF_TRACEBACK"):
-            raise
-        sys.exit(f"error: {error}\n(set JAXDIFF_TRACEBACK=1 for the traceback)")
-    text, faults = verdicts(store, len(setting.x))
-    print(text + "\n\n" + ", ".join(f"{name} {value}" for name, value in library_versions().items()))
+        text, faults = verdicts(store, len(setting.x))
+        print(text + "\n\n" + ", ".join(f"{name} {value}" for name, value in library_versions().items()))
     if faults:
         sys.exit(f"error: the sides disagree on {', '.join(faults)}.")
 
@@ -233,7 +251,7 @@ def define_flags() -> None:
     flags.DEFINE_list("radii", ["0.5", "1", "2"], "In units of 1/255.")
     flags.DEFINE_list("only", list(NAMES), f"Of {', '.join(NAMES)}.")
     flags.DEFINE_integer("steps", 100, "Steps of APGD and FAB.", lower_bound=1)
-    flags.DEFINE_integer("queries", 1000, "Queries of Square alone; in AutoAttack five times as many.")
+    flags.DEFINE_integer("queries", 1000, "Queries of Square alone; in AutoAttack five times as many.", 1)
 
 
 if __name__ == "__main__":

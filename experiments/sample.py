@@ -27,7 +27,7 @@ from tqdm import tqdm
 from training import example_inputs, final_params, start_state
 
 from jaxdiff.build import build
-from jaxdiff.diffusion import grids, solvers, trajectory
+from jaxdiff.diffusion import grids, prior, solvers, trajectory
 from jaxdiff.evaluate import image_grid, trajectory_strip
 from jaxdiff.train import Checkpoints, abstract, data_mesh, spread
 
@@ -81,7 +81,7 @@ def draw_trajectory(
     def states(params, keys):
         def one(key):
             noise_key, solve_key = jax.random.split(key)
-            x = score.process.sigma(ts[0]) * jax.random.normal(noise_key, image_shape)
+            x = prior(score.process, ts, image_shape, noise_key)
             return trajectory(solver, score.denoiser(params, spec.clip), x, ts, solve_key)[shown]
 
         return from_network(jax.vmap(one)(keys))
@@ -98,12 +98,15 @@ def main(config: ConfigDict, workdir: Path) -> None:
         raise ValueError(f"--n is a number of samples, at least 1; got {n}.")
     score, params, image_shape = load_score(config, workdir)
     images = draw(config, score, params, image_shape, n)
+    broken = int((~np.isfinite(images).reshape(n, -1).all(1)).sum())
     folder = workdir / "samples"
     folder.mkdir(exist_ok=True)
     np.save(folder / "samples.npy", images)
     grid = image_grid(images[:100], folder / "samples.png")
     strip = draw_trajectory(config, score, params, image_shape, folder / "trajectory.png")
     print(f"{n} samples in {folder / 'samples.npy'}; pictures: {grid}, {strip}")
+    if broken:
+        print(f"WARNING: {broken} of {n} samples are not finite; their pixels are magenta in the pictures.")
 
 
 if __name__ == "__main__":

@@ -27,11 +27,12 @@ from training import example_inputs, final_params, train
 from jaxdiff.build import build
 from jaxdiff.diffusion import denoising, losses, time_label
 from jaxdiff.evaluate import image_grid
+from jaxdiff.models.layers import example_rngs
 from jaxdiff.train import TrainState, data_mesh, spread
 
 
 def score_loss(config: ConfigDict, score: Score) -> Callable:
-    """The denoising loss of a batch, for `make_step`; every example has its own time, noise and augmentation."""
+    """The denoising loss of a batch, for `make_step`; every example draws its own time, noise, augmentation and dropout."""
     losses_of = denoising(score.process, score.kind, build(losses, config.score.weight))
     draw_time, augmented = build(losses, config.score.time), build_augment(config.score.augment)
 
@@ -41,7 +42,7 @@ def score_loss(config: ConfigDict, score: Score) -> Callable:
         x0 = 2.0 * jax.vmap(augmented)(batch["image"], part("augment")) - 1.0
 
         def predict(x_t, label):
-            rngs = {"dropout": purpose(key, "dropout")}
+            rngs = example_rngs(part("dropout"))
             return score.model.apply({"params": params}, x_t, label, train=True, rngs=rngs)
 
         t = jax.vmap(draw_time)(part("time"))

@@ -8,6 +8,7 @@ Every check returns what it was given, as a JAX array where it is an array, so t
 """
 
 import difflib
+import inspect
 import math
 import numbers
 from collections.abc import Callable, Collection, Iterable
@@ -227,9 +228,9 @@ def range_remedy(low: float, high: float) -> str:
 
 
 def _extremes(x: Array) -> tuple[float, float]:
-    """The least and the largest value of a concrete array, also while a function around it is traced."""
-    with jax.ensure_compile_time_eval():
-        return float(jnp.min(x)), float(jnp.max(x))
+    """The least and the largest value; by numpy, for which a known array stays known while something else is traced."""
+    values = np.asarray(x)
+    return float(values.min()), float(values.max())
 
 
 def _in_range(who: str, y: Array, classes: int | None) -> Array:
@@ -262,3 +263,41 @@ def _shown(value: Any) -> str:
     text = repr(value)
     text = f"{text[:60]}..." if len(text) > 60 else text
     return f"{type(value).__name__} {text}"
+
+
+def pixels(who: str, shape: tuple[int, ...], least: int = 1) -> None:
+    """ValueError unless the shape is that of one image "h w c" with at least `least` rows and columns."""
+    if len(shape) == 3 and min(shape[:2]) >= least and shape[2] >= 1:
+        return
+    remedies = {
+        1: "Reshape a flat vector to its image.",
+        2: "For a grey image use x[..., None].",
+        4: "For a batch use jax.vmap, or `pooled`.",
+    }
+    size = f" of at least {least} x {least} pixels" if least > 1 else ""
+    told = f'{who} needs one image "h w c"{size}; got shape {tuple(shape)}.'
+    raise ValueError(" ".join([told, *filter(None, [remedies.get(len(shape))])]))
+
+
+def takes(who: str, like: str, arguments: int, **functions: Any) -> None:
+    """ValueError unless every function can be called with `arguments` positional ones; `like` says how, as "(logits, y)"."""
+    function(who, **functions)
+    for name, value in functions.items():
+        try:
+            inspect.signature(value).bind(*[None] * arguments)
+        except TypeError as error:
+            called = getattr(value, "__name__", repr(value))
+            raise ValueError(
+                f"{who} needs {name} as a function of {like}; got {called}, which does not take them ({error}). "
+                f"Is it to be made first, as {called}()?"
+            ) from error
+        except ValueError:  # builtins without a signature
+            continue
+
+
+def batch(who: str, classifier: Callable, x: Any, y: Any, k: Any) -> tuple[Array, Array, Array]:
+    """(images [B, ...], labels [B], key) for what runs over many images with one key; ValueError unless B >= 1 and all fit."""
+    x, k = images(who, x), key(who, k)
+    if not len(x):
+        raise ValueError(f"{who} needs at least one image; got shape {x.shape}.")
+    return x, labels(who, y, len(x), logits_of(who, classifier, x[0], k)), k

@@ -11,6 +11,11 @@ IMAGE = np.linspace(0, 1, 12, dtype=np.float32).reshape(2, 2, 3)
 KEY = jax.random.key(0)
 linear = lambda x, key: jnp.ones(4) * x.sum()  # noqa: E731
 
+
+def factory():
+    return lambda logits, y: 0.0
+
+
 BAD = {
     "uint8 image": (lambda: checks.image("f", (IMAGE * 255).astype(np.uint8)), "uint8", "255"),
     "integer image": (lambda: checks.image("f", np.ones((2, 2), np.int64)), "int", "astype"),
@@ -51,6 +56,14 @@ BAD = {
     "argmax": (lambda: checks.logits_of("f", lambda x, k: jnp.argmax(x), IMAGE, KEY), "not the class"),
     "batched": (lambda: checks.logits_of("f", lambda x, k: x.sum((0, 1))[None], IMAGE, KEY), "model(x[None])[0]"),
     "no key": (lambda: checks.logits_of("f", lambda x: x.sum((0, 1)), IMAGE, KEY), "classifier(image, key)"),
+    "flat": (lambda: checks.pixels("f", (16,)), '"h w c"', "(16,)", "flat"),
+    "grey": (lambda: checks.pixels("f", (4, 4)), "x[..., None]"),
+    "four axes": (lambda: checks.pixels("f", (2, 4, 4, 1)), "jax.vmap"),
+    "too small": (lambda: checks.pixels("f", (2, 4, 1), 3), "at least 3 x 3", "(2, 4, 1)"),
+    "factory": (lambda: checks.takes("f", "(logits, y)", 2, objective=factory), "(logits, y)", "factory()"),
+    "other arguments": (lambda: checks.takes("f", "(logits, y)", 2, objective=lambda a: a), "objective"),
+    "empty set": (lambda: checks.batch("f", linear, IMAGE[None][:0], np.zeros(0, int), KEY), "at least one image"),
+    "wrong labels": (lambda: checks.batch("f", linear, IMAGE[None], np.array([4]), KEY), "between 0 and 3"),
 }  # fmt: skip
 
 
@@ -70,6 +83,10 @@ def test_what_is_right_passes():
     assert checks.logits_of("f", linear, IMAGE, KEY) == 4
     checks.number("f", "[0, inf]", radius=jnp.inf, lr=np.float32(0.1), half=jnp.asarray(0.5))
     checks.count("f", steps=np.int64(3))
+    checks.pixels("f", (3, 4, 1), 3)
+    checks.takes("f", "(logits, y)", 2, objective=factory(), power=pow)
+    x, y, k = checks.batch("f", linear, IMAGE[None], np.array([3]), KEY)
+    assert isinstance(x, jax.Array) and isinstance(y, jax.Array) and k is KEY
 
 
 def test_traced_values_pass_and_types_do_not():
@@ -90,3 +107,15 @@ def test_believable(x, y, fine):
 
 def test_logits_in_place_of_a_label_are_not_a_label():
     assert checks.believable(jnp.asarray(IMAGE), jnp.array([9.0, -3.0]), 2)
+
+
+def test_known_values_are_checked_while_something_else_is_traced():
+    """Arrays that a compiled function closes over have values; what it is called with has none."""
+    x, y = jnp.asarray(IMAGE), jnp.array([0, 1])
+    signed, large = 2 * x - 1, jnp.array([0, 5])
+    assert jax.jit(lambda k: checks.image("f", x) + k)(0.0).shape == x.shape
+    assert jax.jit(lambda k: checks.labels("f", y, 2, 10) + k)(0).shape == (2,)
+    with pytest.raises(ValueError, match="min -1"):
+        jax.jit(lambda k: checks.image("f", signed) + k)(0.0)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        jax.jit(lambda k: checks.labels("f", large, 2, 2) + k)(0)

@@ -23,6 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
+from jaxdiff import checks
+from jaxdiff.attacks.precision import in_float32
 from jaxdiff.attacks.stepwise import Best, Stepwise, ascent_gradient, choose, improve, start
 from jaxdiff.attacks.threat import Perturbation, Threat
 from jaxdiff.types import Image, PRNGKey, Scalar
@@ -66,11 +68,13 @@ def apgd(threat: Threat, steps: int = 100, rho: float | int = 0.75) -> Stepwise:
     the mean over the draws, as the gradient does, where the authors' code looks at the last draw. ValueError for steps < 1
     or rho outside [0, 1].
     """
-    if steps < 1 or not 0.0 <= rho <= 1.0:
-        raise ValueError(f"apgd needs steps >= 1 and 0 <= rho <= 1; got steps = {steps}, rho = {rho}.")
-    checks = (0, *check_iterations(steps))
+    checks.instance("apgd", Threat, "linf(8 / 255)", threat=threat)
+    checks.number("apgd", "[0, inf)", radius=threat.radius)
+    checks.count("apgd", steps=steps)
+    checks.number("apgd", "[0, 1]", rho=rho)
+    at_last = (0, *check_iterations(steps))
     few = np.full(steps + 1, -1)  # the most rises that count as too few; nothing is, where nothing is checked
-    for last, at in pairwise(checks):
+    for last, at in pairwise(at_last):
         few[at] = int(rho * (at - last))
 
     def begin(x: Image, key: PRNGKey) -> tuple[Perturbation, Verdict]:
@@ -160,7 +164,7 @@ def ascend(
         back, length, memory = check(x, climb, i)
         return climb._replace(at=choose(back, climb.highest, at), length=length, memory=memory)
 
-    return Stepwise(steps, init, step, lambda climb: climb.best)
+    return in_float32(Stepwise(steps, init, step, lambda climb: climb.best))
 
 
 def unknown(delta: Perturbation) -> tuple[Point, Perturbation, Point]:

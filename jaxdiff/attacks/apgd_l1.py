@@ -21,8 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, ScalarLike
 
+from jaxdiff import checks
 from jaxdiff.attacks.apgd import Climb, Verdict, ascend, unknown
 from jaxdiff.attacks.l1 import l1
+from jaxdiff.attacks.precision import in_float32
 from jaxdiff.attacks.stepwise import Stepwise, choose
 from jaxdiff.attacks.threat import Perturbation, Threat
 from jaxdiff.types import Image, PRNGKey, Scalar
@@ -33,9 +35,11 @@ def apgd_l1(radius: ScalarLike, steps: int = 100, large_radius: bool = True) -> 
 
     What is found at larger radii counts only as a start. ValueError for a negative radius or too few steps.
     """
-    if steps < (3 if large_radius else 1):
-        raise ValueError(f"apgd_l1 needs steps >= 1, and >= 3 with large_radius; got {steps}.")
-    l1(radius)  # a negative one is refused here
+    checks.number("apgd_l1", "[0, inf)", radius=radius)
+    checks.instance("apgd_l1", bool, "True", large_radius=large_radius)
+    checks.count(
+        "apgd_l1 with large_radius" if large_radius else "apgd_l1", 3 if large_radius else 1, steps=steps
+    )
     plan = _plan(steps, large_radius)
 
     def ball(i: Int[Array, ""]) -> Threat:
@@ -76,7 +80,7 @@ def apgd_l1(radius: ScalarLike, steps: int = 100, large_radius: bool = True) -> 
         best = choose(jnp.asarray(plan.multiple)[i] == 1, new.best, climb.best)
         return new._replace(best=best._replace(queries=new.best.queries))
 
-    return run.replace(step=step)
+    return in_float32(run.replace(step=step))
 
 
 class _Memory(NamedTuple):

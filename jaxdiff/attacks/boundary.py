@@ -13,7 +13,17 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Int, ScalarLike
 
-from jaxdiff.attacks.decision import Ball, Phase, checked_ball, find_start, machine, to_boundary
+from jaxdiff import checks
+from jaxdiff.attacks.decision import (
+    Ball,
+    Phase,
+    checked_ball,
+    checked_starts,
+    find_start,
+    machine,
+    to_boundary,
+)
+from jaxdiff.attacks.precision import wide
 from jaxdiff.attacks.stepwise import Stepwise
 from jaxdiff.types import Image, Images, Scalar
 
@@ -44,13 +54,15 @@ def boundary(
     Half of a block steps sideways on the sphere around x, the other half from there inwards. The lengths, at first in units of
     the distance, adapt so that half of the first stay misclassified and a quarter of the second.
     """
-    threat = checked_ball("boundary", ball, radius, budget, block, sideways=sideways, inwards=inwards)
+    threat = checked_ball("boundary", ball, radius, budget, block, targeted)
+    starts = checked_starts("boundary", starts)
+    checks.number("boundary", "(0, 1]", sideways=sideways, inwards=inwards)
     if block % 2:
         raise ValueError(f"boundary needs an even block, as its moves come in pairs; got {block}.")
     phases = [find_start(threat, block, starts), to_boundary(ball, block), _walk(block // 2)]
 
-    def init(x):
-        phase = jnp.asarray(0)
+    def init(original):
+        phase, x = jnp.asarray(0), wide(original)
         low, *lengths = (jnp.asarray(value, x.dtype) for value in (0.0, sideways, inwards))
         return _Walk(phase, phase, x, low, *lengths)
 

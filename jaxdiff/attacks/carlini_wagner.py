@@ -15,8 +15,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, ScalarLike
 
+from jaxdiff import checks
 from jaxdiff.attacks.attack import goal
 from jaxdiff.attacks.objectives import margin
+from jaxdiff.attacks.precision import in_float32
 from jaxdiff.attacks.stepwise import Best, Stepwise, choose, finite, improve, start
 from jaxdiff.attacks.threat import l2
 from jaxdiff.types import Image, Scalar
@@ -46,10 +48,12 @@ def carlini_wagner(
 
     The paper takes 10,000 steps; the default of 1,000 is cheaper, and may find longer perturbations.
     `targeted` takes y for the class to reach. The result is x itself where nothing was found. Every c gets all its steps,
-    by whose number the search goes on: there is no early abort. In a pool it needs `stop=False`.
+    by whose number the search goes on: there is no early abort.
     """
-    if search_steps < 1 or steps < 1:
-        raise ValueError(f"carlini_wagner needs search_steps and steps >= 1; got {search_steps} and {steps}.")
+    checks.count("carlini_wagner", search_steps=search_steps, steps=steps)
+    checks.number("carlini_wagner", "(0, inf)", lr=lr, initial_const=initial_const)
+    checks.number("carlini_wagner", "[0, inf)", confidence=confidence)
+    checks.instance("carlini_wagner", bool, "True", targeted=targeted)
     adam, height, length = optax.adam(lr), margin(), l2(jnp.inf).norm
     has_won, side = goal(targeted), -1.0 if targeted else 1.0
 
@@ -81,7 +85,7 @@ def carlini_wagner(
         update, moments = adam.update(finite(gradient), state.moments)
         return state._replace(w=state.w + update, moments=moments, found=state.found | won, best=best)
 
-    return Stepwise(search_steps * steps, init, step, lambda state: state.best)
+    return in_float32(Stepwise(search_steps * steps, init, step, lambda state: state.best, least_norm=True))
 
 
 def _search(state: _State) -> dict[str, Scalar]:

@@ -15,8 +15,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import ScalarLike
 
+from jaxdiff import checks
 from jaxdiff.attacks.attack import goal
 from jaxdiff.attacks.objectives import cross_entropy
+from jaxdiff.attacks.precision import in_float32
 from jaxdiff.attacks.stepwise import Stepwise, improve, start
 from jaxdiff.attacks.threat import l2
 
@@ -33,12 +35,14 @@ def ddn(
     """The L2 attack of equations (1) to (3) with `steps` evaluations, from the norm eps = `init_norm`.
 
     Images have `levels` equidistant values as in the paper; None leaves them as they are. `targeted` takes y for the class
-    to reach. The result is x itself where none was found. In a pool it needs `stop=False`.
+    to reach. The result is x itself where none was found.
     """
-    if steps < 1 or (levels is not None and levels < 2):
-        raise ValueError(
-            f"ddn needs steps >= 1 and levels >= 2 or None; got steps = {steps}, levels = {levels}."
-        )
+    checks.count("ddn", steps=steps)
+    checks.number("ddn", "(0, 1)", gamma=gamma)
+    checks.number("ddn", "(0, inf)", init_norm=init_norm)
+    checks.instance("ddn", bool, "True", targeted=targeted)
+    if levels is not None:
+        checks.count("ddn (or None)", 2, levels=levels)
     sphere, height, has_won = l2(jnp.inf), cross_entropy(), goal(targeted)
     unit = lambda v: sphere.steepest.update(v, optax.EmptyState())[0]  # noqa: E731
 
@@ -68,7 +72,7 @@ def ddn(
         x = problem[1]
         return x, jnp.asarray(init_norm, x.dtype), start(x)
 
-    return Stepwise(steps, begin, step, lambda state: state[-1])
+    return in_float32(Stepwise(steps, begin, step, lambda state: state[-1], least_norm=True))
 
 
 def _quantise(x, levels):

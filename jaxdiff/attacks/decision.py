@@ -18,7 +18,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, ScalarLike
 
+from jaxdiff import checks
 from jaxdiff.attacks.attack import goal
+from jaxdiff.attacks.precision import seen_beside, towards, wide
 from jaxdiff.attacks.stepwise import Stepwise, improve, start
 from jaxdiff.attacks.threat import Threat
 from jaxdiff.types import Image, Images, Scalar
@@ -29,6 +31,7 @@ Ball = Callable[[ScalarLike], Threat]  # radius -> threat: `l2` or `linf`
 class Phase(NamedTuple):
     """propose(x, state, noise [m, ...]) -> m images; absorb(x, state, images, fooled [m]) -> the next state.
 
+    All of them are float32 at least, and `images` are as the classifier saw them, rounded to the precision of the original.
     States are named tuples with the `phase`, the `round` (blocks spent in this phase), `near`, a misclassified image, and the
     radius `low` of a ball inside which the way from x to it is not misclassified.
     """
@@ -47,22 +50,26 @@ def machine(
         return init(problem[1]), start(problem[1])
 
     def step(problem, carry, i):
-        classifier, x, y, key = problem
+        classifier, original, y, key = problem
         state, best = carry
         noise_key, judge_key = jax.random.split(jax.random.fold_in(key, i))
+        x = wide(original)
         noise = jax.random.normal(noise_key, (block, *x.shape), x.dtype)
         images = jax.lax.switch(state.phase, [p.propose for p in phases], x, state, noise)
-        judge = lambda image, key: has_won(classifier(image, key), y)  # noqa: E731
+        images = wide(
+            towards(jnp.broadcast_to(original, images.shape), images)
+        )  # what is learnt is about the images that were seen
+        judge = lambda image, key: has_won(seen_beside(original, classifier)(image, key), y)  # noqa: E731
         fooled = jax.vmap(judge)(images, jax.random.split(judge_key, block))
         state = jax.lax.switch(state.phase, [p.absorb for p in phases], x, state, images, fooled)
 
         nearest, norm = _nearest(threat, x, images, fooled)
-        won = norm <= threat.radius
+        won = jnp.isfinite(norm) & (norm <= threat.radius)  # in an infinite ball too
         # Where nothing has won there is still something allowed to return.
         image = jnp.where(won, nearest, threat.apply(x, threat.project(nearest - x, x)))
-        return state, improve(best, image, won, -norm, block)
+        return state, improve(best, towards(original, image), won, -norm, block)
 
-    return Stepwise(budget // block, begin, step, lambda carry: carry[1])
+    return Stepwise(budget // block, begin, step, lambda carry: carry[1], least_norm=True)
 
 
 def _nearest(threat: Threat, x: Image, images: Images, fooled: Array) -> tuple[Image, Scalar]:
@@ -127,15 +134,19 @@ def next_phase(state: Any, done: Array, phase: int) -> Any:
 
 
 def checked_ball(
-    name: str, ball: Ball, radius: ScalarLike, budget: int, block: int, **positive: float | int
+    name: str, ball: Ball, radius: ScalarLike, budget: int, block: int, targeted: bool
 ) -> Threat:
-    """The ball of `radius`; ValueError unless there is a block in the budget, and what is `positive` is."""
-    if block < 1 or budget < block:
-        raise ValueError(
-            f"{name} needs block >= 1 and a budget of at least one block; got block = {block}, budget = {budget}."
-        )
-    for argument, value in positive.items():
-        if not value > 0:
-            raise ValueError(f"{name} needs {argument} > 0; got {value}.")
-    # The projection onto a ball divides by its radius.
-    return ball(jnp.minimum(radius, jnp.finfo(jnp.float32).max))
+    """The ball of `radius`; ValueError unless there is a block in the budget."""
+    checks.takes(name, "a radius, such as l2", 1, ball=ball)
+    checks.number(name, "[0, inf]", radius=radius)
+    checks.count(name, block=block)
+    checks.count(f"{name} with blocks of {block}", block, budget=budget)
+    checks.instance(name, bool, "True", targeted=targeted)
+    threat = ball(radius)
+    checks.instance(name, Threat, "l2", **{"what `ball` gives": threat})
+    return threat
+
+
+def checked_starts(name: str, starts: Images | None) -> Images | None:
+    """The starts as an array; ValueError unless they are images."""
+    return None if starts is None else checks.images(f"{name}'s starts", starts)

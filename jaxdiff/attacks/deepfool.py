@@ -12,9 +12,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import ScalarLike
 
+from jaxdiff import checks
 from jaxdiff.attacks.attack import lost
 from jaxdiff.attacks.minimal import boundaries, check_planes, highest, nearest, record
 from jaxdiff.attacks.planes import free
+from jaxdiff.attacks.precision import in_float32
 from jaxdiff.attacks.stepwise import Stepwise, start
 from jaxdiff.attacks.threat import Threat
 
@@ -27,11 +29,11 @@ def deepfool(threat: Threat, steps: int = 50, overshoot: ScalarLike = 0.02, clas
     The boundaries are those to the `classes` largest logits of the clean image, that of y included. The result is x itself
     if the label is not lost within the radius; `jnp.inf` as radius gives the least perturbation that was found.
     """
+    checks.instance("deepfool", Threat, "linf(8 / 255)", threat=threat)
     check_planes("deepfool", threat)
-    if steps < 1 or classes < 2:
-        raise ValueError(
-            f"deepfool needs steps >= 1 and classes >= 2; got steps = {steps}, classes = {classes}."
-        )
+    checks.count("deepfool", steps=steps)
+    checks.count("deepfool", 2, classes=classes)
+    checks.number("deepfool", "[0, inf)", overshoot=overshoot)
 
     def init(problem):
         classifier, x, _, key = problem
@@ -50,4 +52,4 @@ def deepfool(threat: Threat, steps: int = 50, overshoot: ScalarLike = 0.02, clas
         move = jnp.clip(free(threat.to_plane, w, -f), -1.0, 1.0)
         return total + jnp.where(jnp.isneginf(best.loss), move, 0.0), rivals, best
 
-    return Stepwise(steps, init, step, lambda state: state[-1])
+    return in_float32(Stepwise(steps, init, step, lambda state: state[-1]))

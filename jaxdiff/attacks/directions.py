@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import ScalarLike
 
+from jaxdiff import checks
 from jaxdiff.attacks.threat import Perturbation, Threat
 
 __all__ = ["adam", "momentum", "nesterov", "steepest"]
@@ -22,12 +23,13 @@ __all__ = ["adam", "momentum", "nesterov", "steepest"]
 
 def steepest(threat: Threat) -> optax.GradientTransformation:
     """The threat's own direction: sign for L-infinity, g / |g| for L2."""
+    checks.instance("steepest", Threat, "linf(8 / 255)", threat=threat)
     return threat.steepest
 
 
 def momentum(threat: Threat, decay: float | int = 1.0) -> optax.GradientTransformation:
     """Equation (1) (MI-FGSM). Raises ValueError unless decay >= 0."""
-    _check(decay, "momentum")
+    _check("momentum", threat, decay)
     return optax.chain(optax.stateless(lambda g, _: _averaged(g)), optax.trace(decay), threat.steepest)
 
 
@@ -45,7 +47,7 @@ def nesterov(threat: Threat, decay: float | int = 1.0) -> optax.GradientTransfor
     Beyond the paper, for threats other than L-infinity, the lookahead is as long as the step: g counts times mean|s(g)|,
     which is 1 for the sign. Raises ValueError unless decay >= 0.
     """
-    _check(decay, "nesterov")
+    _check("nesterov", threat, decay)
 
     def init(delta):
         return Lookahead(jnp.zeros_like(delta), jnp.zeros_like(delta), threat.steepest.init(delta))
@@ -67,6 +69,8 @@ def adam(
     b1: ScalarLike = 0.9, b2: ScalarLike = 0.999, eps: ScalarLike = 1e-8
 ) -> optax.GradientTransformation:
     """Adam's direction (Kingma and Ba 2015), whatever the threat's norm; `eps` keeps its quotient finite."""
+    checks.number("adam", "[0, 1)", b1=b1, b2=b2)
+    checks.number("adam", "(0, inf)", eps=eps)
     return optax.scale_by_adam(b1, b2, eps)
 
 
@@ -76,6 +80,11 @@ def _averaged(g: Perturbation) -> Perturbation:
     return g / jnp.where(mean > 0.0, mean, 1.0)
 
 
-def _check(decay: float | int, name: str) -> None:
-    if not decay >= 0.0:
-        raise ValueError(f"{name} needs a decay >= 0, the share of the past that stays; got {decay}.")
+def check_direction(name: str, tx: optax.GradientTransformation) -> None:
+    """ValueError unless `tx` turns gradients into directions."""
+    checks.instance(name, optax.GradientTransformation, "directions.momentum(threat)", tx=tx)
+
+
+def _check(name: str, threat: Threat, decay: float | int) -> None:
+    checks.instance(name, Threat, "linf(8 / 255)", threat=threat)
+    checks.number(name, "[0, inf)", decay=decay)

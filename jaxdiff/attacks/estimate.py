@@ -16,7 +16,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, ScalarLike
 
-from jaxdiff.attacks.directions import looked_ahead
+from jaxdiff import checks
+from jaxdiff.attacks.directions import check_direction, looked_ahead
+from jaxdiff.attacks.precision import grain, seen_beside, signs, towards, wide
 from jaxdiff.attacks.stepwise import Stepwise, finite, improve, measured, start
 from jaxdiff.attacks.threat import Threat
 from jaxdiff.attacks.transforms import eot
@@ -41,6 +43,9 @@ def nes_gradient(
     The evaluations have keys of their own, as nobody outside holds the randomness of a defense. A slope that is not finite
     counts as 0. `batch_size` bounds how many directions run at once.
     """
+    checks.takes("nes_gradient", "(x, key)", 2, loss=loss)
+    checks.count("nes_gradient", samples=samples)
+    checks.number("nes_gradient", "(0, inf)", sigma=sigma)
     value = lambda x, key: measured(loss)(x, key)[0]  # noqa: E731
 
     def along(x, key):
@@ -66,40 +71,47 @@ def nes(
     """Equation (2) with at most `budget` evaluations: a step is 2 `samples` for the gradient and one for where it leads.
 
     `tx` is as in `pgd`: `threat.steepest` unless given. The best point judged counts. The probes x +- sigma u may leave the
-    box by some sigma, as in the paper, and with `nesterov` ball and box by the lookahead; the result never does.
+    box by some sigma, as in the paper, and with `nesterov` ball and box by the lookahead; the result never does. `sigma` is
+    taken no smaller than what a pixel surely feels, 0.0078 for images of bfloat16.
     """
+    checks.instance("nes", Threat, "linf(8 / 255)", threat=threat)
+    checks.count("nes", budget=budget, samples=samples)
+    checks.number("nes", "[0, inf)", lr=lr)
+    checks.number("nes", "(0, inf)", sigma=sigma)
+    checks.function("nes", draw=draw)
+    if batch_size is not None:
+        checks.count("nes", batch_size=batch_size)
     cost = 2 * samples + 1
-    if samples < 1 or not sigma > 0.0 or not (isinstance(lr, jax.core.Tracer) or lr >= 0.0):
-        raise ValueError(
-            "nes needs samples >= 1, sigma > 0 and lr >= 0; "
-            f"got samples = {samples}, sigma = {sigma}, lr = {lr}."
-        )
     if budget < cost:
         raise ValueError(
             f"nes with samples = {samples} needs a budget of at least {cost} evaluations, one step; got {budget}. "
             "Take fewer samples or a larger budget."
         )
     direction = threat.steepest if tx is None else tx
+    check_direction("nes", direction)
 
     def init(problem):
         _, x, key = problem
         start_key, _ = jax.random.split(key)
-        delta = threat.init(start_key, x)
-        delta = threat.project(delta if random_start else jnp.zeros_like(delta), x)
+        delta = threat.init(start_key, wide(x))
+        delta = threat.project(delta if random_start else jnp.zeros_like(delta), wide(x))
         return delta, direction.init(delta), start(x)
 
     def step(problem, state, i):
-        loss, x, key = problem
+        loss, image, key = problem
+        loss, x = seen_beside(image, loss), wide(image)
         delta, tx_state, best = state
         _, step_key = jax.random.split(key)
         gradient_key, judge_key = jax.random.split(jax.random.fold_in(step_key, i))
         height = measured(lambda delta, key: loss(threat.apply(x, delta), key))
         point = looked_ahead(delta, lr, tx_state)
-        gradient = nes_gradient(height, point, gradient_key, samples, sigma, draw, batch_size)
+        felt = jnp.maximum(sigma, grain(image.dtype))
+        gradient = nes_gradient(height, point, gradient_key, samples, felt, draw, batch_size)
         update, tx_state = direction.update(gradient, tx_state, delta)
         delta = threat.project(delta + lr * update, x)
         value, won = height(delta, judge_key)
-        return delta, tx_state, improve(best, threat.apply(x, delta), won, value, cost)
+        moved = towards(image, threat.apply(x, delta))
+        return delta, tx_state, improve(best, moved, won, value, cost)
 
     return Stepwise(budget // cost, init, step, lambda state: state[-1])
 
@@ -115,4 +127,4 @@ def spsa(
 ) -> Stepwise:
     """`nes` with directions of signs and, unless `tx` is given, steps by Adam (Uesato et al. 2018, algorithm 1)."""
     tx = optax.scale_by_adam() if tx is None else tx
-    return nes(threat, lr, budget, samples, sigma, tx, draw=jax.random.rademacher, batch_size=batch_size)
+    return nes(threat, lr, budget, samples, sigma, tx, draw=signs, batch_size=batch_size)

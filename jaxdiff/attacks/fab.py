@@ -11,15 +11,17 @@ The nearest point at which the label is lost counts. Croce and Hein 2020 (arXiv:
 x_k itself, whose logits come with the gradient.
 """
 
-import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import ScalarLike
 
+from jaxdiff import checks
 from jaxdiff.attacks.attack import lost
 from jaxdiff.attacks.minimal import boundaries, check_planes, highest, nearest, record
+from jaxdiff.attacks.precision import in_float32
 from jaxdiff.attacks.stepwise import Problem, Stepwise, in_turn, start
 from jaxdiff.attacks.threat import Threat
 from jaxdiff.types import Image, PRNGKey, Scalar
@@ -47,7 +49,8 @@ def fab(
         n = jax.eval_shape(classifier, x, key).shape[0]
         return ((y + 1 + jnp.arange(n - 1)) % n)[None]
 
-    return _in_turn(threat, steps, _mix(threat, alpha_max, eta), beta, rivals, 1, restarts)
+    constants = _Constants("fab", threat, steps, alpha_max, eta, beta, restarts)
+    return in_float32(_in_turn(constants, rivals, 1))
 
 
 def fab_targeted(
@@ -75,32 +78,45 @@ def fab_targeted(
             )
         return highest(logits, y, n)[:, None]
 
-    runs = _in_turn(threat, steps, _mix(threat, alpha_max, eta), beta, rivals, n, restarts)
+    checks.count("fab_targeted", n=n)
+    constants = _Constants("fab_targeted", threat, steps, alpha_max, eta, beta, restarts)
+    runs = _in_turn(constants, rivals, n)
 
     def best(state):
         found = runs.best(state)
         return found._replace(queries=found.queries + 1)
 
-    return runs.replace(best=best)
+    return in_float32(runs.replace(best=best))
 
 
-def _in_turn(
-    threat: Threat,
-    steps: int,
-    mix: Callable[[Image, Image, Image, Scalar], Image],
-    beta: ScalarLike,
-    rivals: Callable[[Problem], jax.Array],
-    n: int,
-    restarts: int,
-) -> Stepwise:
-    """`restarts` runs for each of the n rows of `rivals(problem)`, a set of classes whose boundaries are looked at."""
-    check_planes("fab", threat)
-    if min(steps, n, restarts) < 1:
-        raise ValueError(f"FAB needs steps, n and restarts >= 1; got {steps}, {n} and {restarts}.")
-    if restarts > 1 and not isinstance(threat.radius, jax.core.Tracer) and math.isinf(threat.radius):
-        raise ValueError(
-            "FAB restarts half the radius from x: got an infinite one. Set restarts=1 or a finite radius."
+class _Constants(NamedTuple):
+    name: str
+    threat: Threat
+    steps: int
+    alpha_max: ScalarLike
+    eta: ScalarLike
+    beta: ScalarLike
+    restarts: int
+
+
+def _check(constants: _Constants) -> None:
+    name, threat, steps, alpha_max, eta, beta, restarts = constants
+    checks.instance(name, Threat, "linf(8 / 255)", threat=threat)
+    check_planes(name, threat)
+    checks.count(name, steps=steps, restarts=restarts)
+    checks.number(name, "[0, 1]", alpha_max=alpha_max, beta=beta)
+    checks.number(name, "(0, inf)", eta=eta)
+    if restarts > 1:
+        checks.number(
+            f"{name} with restarts, which begin half the radius from x,", "[0, inf)", radius=threat.radius
         )
+
+
+def _in_turn(constants: _Constants, rivals: Callable[[Problem], jax.Array], n: int) -> Stepwise:
+    """`restarts` runs for each of the n rows of `rivals(problem)`, a set of classes whose boundaries are looked at."""
+    _check(constants)
+    _, threat, steps, alpha_max, eta, beta, restarts = constants
+    mix = _mix(threat, alpha_max, eta)
 
     def variant(problem, rows, k):
         classifier, x, y, key = problem

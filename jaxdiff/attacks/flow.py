@@ -16,12 +16,16 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, ScalarLike
 
+from jaxdiff import checks
+from jaxdiff.attacks.precision import wide_dtype
 from jaxdiff.attacks.threat import Threat
 from jaxdiff.types import PRNGKey, Scalar
 
 __all__ = ["bilinear", "flow_field", "flow_smoothness", "warp"]
 
 Flow = Float[Array, "rows columns 2"]
+
+BEYOND = ("constant", "edge")  # modes of `jnp.pad`
 
 
 def warp(x: Float[Array, "h w c"], flow: Flow, beyond: str = "constant") -> Float[Array, "h w c"]:
@@ -30,6 +34,9 @@ def warp(x: Float[Array, "h w c"], flow: Flow, beyond: str = "constant") -> Floa
     Beyond the image lie zeros, or its nearest pixel for beyond = "edge".
     Raises ValueError unless there is a flow for every pixel.
     """
+    x, flow = jnp.asarray(x), jnp.asarray(flow)
+    checks.pixels("warp", x.shape)
+    checks.known("warp", BEYOND, beyond=beyond)
     if flow.shape != (*x.shape[:2], 2):
         raise ValueError(
             f"A flow has two numbers for every pixel of an image {x.shape}; got shape {flow.shape}."
@@ -48,7 +55,7 @@ def bilinear(
     """The image between its pixels, at positions counted in pixels from the centre of the upper left one.
 
     `beyond` is a mode of `jnp.pad`: "constant" (zeros) or "edge". At a pixel the derivatives are those to the right and
-    downwards. An image in [0, 1] stays there exactly.
+    downwards. An image in [0, 1] stays there exactly, and keeps its dtype; positions have float32 at least.
     """
     height, width = x.shape[:2]
     top, left = jnp.floor(rows), jnp.floor(columns)
@@ -61,7 +68,7 @@ def bilinear(
     mix = lambda a, b, t: (1.0 - t) * a + t * b  # noqa: E731
     upper = mix(padded[i, j], padded[i, j + 1], right)
     lower = mix(padded[i + 1, j], padded[i + 1, j + 1], right)
-    return mix(upper, lower, down)
+    return mix(upper, lower, down).astype(x.dtype)
 
 
 def flow_field(radius: ScalarLike) -> Threat:
@@ -69,11 +76,11 @@ def flow_field(radius: ScalarLike) -> Threat:
 
     The perturbation is the flow "h w 2", in units of half the image (Laidlaw et al. 2021: 0.05, 0.8 pixels at 32 x 32).
     """
-    if not isinstance(radius, jax.core.Tracer) and not radius >= 0.0:
-        raise ValueError(f"The bound of a flow is a number >= 0 in units of half the image; got {radius}.")
+    checks.number("flow_field, in units of half the image,", "[0, inf)", radius=radius)
 
     def init(key: PRNGKey, x: Float[Array, "h w c"]) -> Flow:
-        return radius * jax.random.uniform(key, (*x.shape[:2], 2), x.dtype, -1.0, 1.0)
+        checks.pixels("flow_field", x.shape)
+        return radius * jax.random.uniform(key, (*x.shape[:2], 2), wide_dtype(x.dtype), -1.0, 1.0)
 
     def project(flow: Flow, x: Float[Array, "h w c"]) -> Flow:
         rows, columns = _pixels(x)
@@ -94,5 +101,5 @@ def flow_smoothness(flow: Flow) -> Scalar:
 
 
 def _pixels(x):
-    """The row and the column of every pixel."""
-    return tuple(jax.lax.broadcasted_iota(x.dtype, x.shape[:2], axis) for axis in (0, 1))
+    """The row and the column of every pixel. bfloat16 has no 257."""
+    return tuple(jax.lax.broadcasted_iota(wide_dtype(x.dtype), x.shape[:2], axis) for axis in (0, 1))

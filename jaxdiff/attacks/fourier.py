@@ -23,7 +23,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, ScalarLike
 
-from jaxdiff.attacks.threat import Perturbation, Threat, add_inside, check_radius, into_box, length
+from jaxdiff import checks
+from jaxdiff.attacks.precision import wide, wide_dtype
+from jaxdiff.attacks.threat import Perturbation, Threat, add_inside, into_box, length
 from jaxdiff.types import Image, PRNGKey
 
 __all__ = ["fourier_l2", "low_frequency"]
@@ -38,12 +40,9 @@ def low_frequency(threat: Threat, cutoff: float | int, rounds: int = 8) -> Threa
     low-passed gradient, low-passed once more and scaled to norm 1. Raises ValueError for a cutoff or rounds out of range, and
     for images that are not "h w c".
     """
-    if not 0.0 < cutoff <= 1.0:
-        raise ValueError(
-            f"low_frequency needs a cutoff in (0, 1], the share of frequencies kept; got {cutoff}."
-        )
-    if rounds < 1:
-        raise ValueError(f"low_frequency needs rounds >= 1; got {rounds}.")
+    checks.instance("low_frequency", Threat, "linf(8 / 255)", threat=threat)
+    checks.number("low_frequency", "(0, 1]", cutoff=cutoff)
+    checks.count("low_frequency", rounds=rounds)
     low_pass = lambda v: _low_pass(v, cutoff)  # noqa: E731
 
     def init(key, x):
@@ -78,28 +77,29 @@ def fourier_l2(radius: ScalarLike, decay: float | int = 1.0) -> Threat:
     Random starts are coloured noise as long as a uniform draw from the ball. Raises ValueError for a negative radius or decay,
     and for images that are not "h w c".
     """
-    check_radius(radius)
-    if not decay >= 0.0:
-        raise ValueError(f"fourier_l2 needs a decay >= 0, the power by which frequencies fall; got {decay}.")
-    pixels = lambda z: z * _colour(z.shape, decay)  # the Hartley transform keeps lengths  # noqa: E731
+    checks.number("fourier_l2", "[0, inf)", radius=radius, decay=decay)
+    # The Hartley transform keeps lengths.
+    pixels = lambda z: wide(z) * _colour(z, decay)  # noqa: E731
     norm = lambda z: length(pixels(z))  # noqa: E731
 
     def init(key: PRNGKey, x: Image) -> Perturbation:
         direction_key, length_key = jax.random.split(key)
         z = jax.random.normal(direction_key, x.shape, x.dtype)
-        return z * (radius / norm(z) * jax.random.uniform(length_key, (), x.dtype) ** (1.0 / x.size))
+        return z * (radius / norm(z) * jax.random.uniform(length_key, (), x.dtype) ** (1.0 / x.size)).astype(
+            x.dtype
+        )
 
     def project(z: Perturbation, x: Image) -> Perturbation:
-        return _shorten(z, _colour(z.shape, decay), radius)
+        return _shorten(wide(z), _colour(z, decay), radius).astype(z.dtype)
 
     def steepest(g: Perturbation, _) -> Perturbation:
         g = g / _peak(g)
         length = norm(g)
-        return g / jnp.where(length > 0.0, length, 1.0)
+        return (g / jnp.where(length > 0.0, length, 1.0)).astype(g.dtype)
 
     return Threat(
         init=init,
-        apply=lambda x, z: add_inside(x, _hartley(pixels(z))),
+        apply=lambda x, z: add_inside(x, _hartley(pixels(z)).astype(x.dtype)),
         project=project,
         steepest=optax.stateless(steepest),
         norm=norm,
@@ -125,7 +125,7 @@ def _shorten(z: Perturbation, s: Float[Array, "h w 1"], radius: ScalarLike) -> P
 
 def _low_pass(v: Perturbation, cutoff: float | int) -> Perturbation:
     """Equation (1)."""
-    _check_image(v.shape)
+    checks.pixels("A threat in frequency", v.shape)
     rows, columns = (jnp.asarray(_low_pass_matrix(n, cutoff), v.dtype) for n in v.shape[:2])
     # In full precision: accelerators would leave a thousandth of the high frequencies.
     return jnp.einsum("ij,jkc,kl->ilc", rows, v, columns, precision="highest")
@@ -138,12 +138,12 @@ def _low_pass_matrix(n: int, cutoff: float | int) -> np.ndarray:
     return kept.T @ kept
 
 
-def _colour(shape: tuple[int, ...], decay: float | int) -> Float[Array, "h w 1"]:
+def _colour(z: Perturbation, decay: float | int) -> Float[Array, "h w 1"]:
     """s of equation (2), 1 at the lowest frequencies."""
-    _check_image(shape)
-    h, w, _ = shape
+    checks.pixels("A threat in frequency", z.shape)
+    h, w, _ = z.shape
     frequency = np.hypot(np.fft.fftfreq(h)[:, None], np.fft.fftfreq(w)[None]) * max(h, w)
-    return jnp.asarray(np.maximum(frequency, 1.0) ** -decay, jnp.float32)[..., None]
+    return jnp.asarray(np.maximum(frequency, 1.0) ** -decay, wide_dtype(z.dtype))[..., None]
 
 
 def _hartley(v: Perturbation) -> Perturbation:
@@ -161,8 +161,3 @@ def _peak(g: Perturbation) -> Float[Array, ""]:
     """The largest |g_i|, or 1 for 0: gradients of 1e-30 keep their direction."""
     peak = jnp.max(jnp.abs(g))
     return jnp.where(peak > 0.0, peak, 1.0)
-
-
-def _check_image(shape: tuple[int, ...]) -> None:
-    if len(shape) != 3:
-        raise ValueError(f'Frequencies need one image "h w c"; got shape {shape}. Batch with jax.vmap.')

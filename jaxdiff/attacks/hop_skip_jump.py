@@ -14,16 +14,19 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Int, ScalarLike
 
+from jaxdiff import checks
 from jaxdiff.attacks.decision import (
     Ball,
     Phase,
     checked_ball,
+    checked_starts,
     find_start,
     first_of,
     machine,
     next_phase,
     to_boundary,
 )
+from jaxdiff.attacks.precision import grain, wide
 from jaxdiff.attacks.stepwise import Stepwise
 from jaxdiff.types import Image, Images, Scalar
 
@@ -31,7 +34,10 @@ __all__ = ["hop_skip_jump"]
 
 
 class _Hop(NamedTuple):
-    """`sums` and `counts` are of the directions u_b that have kept and that have lost the label, t is that of (2)."""
+    """`sums` and `counts` are of the directions u_b that have kept and that have lost the label, t is that of (2).
+
+    `grain` is what a pixel surely feels, by the precision of the images.
+    """
 
     phase: Int[Array, ""]
     round: Int[Array, ""]
@@ -40,6 +46,7 @@ class _Hop(NamedTuple):
     low: Scalar
     sums: Array
     counts: Array
+    grain: Scalar
 
 
 def hop_skip_jump(
@@ -53,14 +60,16 @@ def hop_skip_jump(
 ) -> Stepwise:
     """The nearest misclassified image by equations (1) and (2), in the norm of `ball` (`l2` or `linf`), in `budget` queries.
 
-    Won: it lies within `radius`, which may be infinite (then stop by the budget, not by the victory). An attack that has not
+    Won: it lies within `radius`, which may be infinite. An attack that has not
     won returns its image projected into the ball. `directions` is n_0, `block` is m. The first misclassified image is the
     nearest of a block of `starts` [k, ...] (such as one image of every class), or else of uniform noise.
 
     `targeted` takes y for the class to reach, "misclassified" then says that y is on top. Noise is hardly ever of one given
     class: in practice this needs `starts` that are.
     """
-    threat = checked_ball("hop_skip_jump", ball, radius, budget, block, directions=directions)
+    threat = checked_ball("hop_skip_jump", ball, radius, budget, block, targeted)
+    starts = checked_starts("hop_skip_jump", starts)
+    checks.count("hop_skip_jump", directions=directions)
     phases = [
         find_start(threat, block, starts),
         to_boundary(ball, block),
@@ -68,10 +77,11 @@ def hop_skip_jump(
         _jump(ball, block),
     ]
 
-    def init(x):
-        phase = jnp.asarray(0)
+    def init(original):
+        phase, x = jnp.asarray(0), wide(original)
         sums, counts = jnp.zeros((2, *x.shape), x.dtype), jnp.zeros(2, x.dtype)
-        return _Hop(phase, phase, phase + 1, x, jnp.zeros((), x.dtype), sums, counts)
+        low, felt = (jnp.asarray(value, x.dtype) for value in (0.0, grain(original.dtype)))
+        return _Hop(phase, phase, phase + 1, x, low, sums, counts, felt)
 
     return machine(threat, budget, block, phases, init, targeted)
 
@@ -119,5 +129,5 @@ def _jump(ball: Ball, m: int) -> Phase:
 
 
 def _probe(ball: Ball, x: Image, state: _Hop) -> Scalar:
-    """The paper's delta, |x_t - x| / d, but not less than float32 can add to a pixel."""
-    return jnp.maximum(ball(0.0).norm(state.near - x) / x.size, 2.0**-20 * math.sqrt(x.size))
+    """The paper's delta, |x_t - x| / d, but not less than a few grains to a pixel."""
+    return jnp.maximum(ball(0.0).norm(state.near - x) / x.size, 8.0 * state.grain * math.sqrt(x.size))

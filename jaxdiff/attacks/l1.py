@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import ScalarLike
 
+from jaxdiff import checks
 from jaxdiff.attacks.planes import plane_l1
-from jaxdiff.attacks.threat import Perturbation, Threat, add_inside, check_radius
+from jaxdiff.attacks.threat import Perturbation, Threat, add_inside
 from jaxdiff.types import Image, PRNGKey, Scalar
 
 __all__ = ["l1"]
@@ -32,11 +33,9 @@ def l1(radius: ScalarLike, sparsity: float | int | None = 0.05) -> Threat:
     as of `fgsm`, and a slow one of many. The gradient of `apply` is that of an ascent: 0 where a coordinate stands at the
     border of the box and would leave it. Raises ValueError for a negative radius, or a sparsity outside (0, 1].
     """
-    check_radius(radius)
-    if sparsity is not None and not 0.0 < sparsity <= 1.0:
-        raise ValueError(
-            f"l1 needs a sparsity in (0, 1], the share of coordinates of a step, or None; got {sparsity}."
-        )
+    checks.number("l1", "[0, inf]", radius=radius)
+    if sparsity is not None:
+        checks.number("l1 (or None)", "(0, 1]", sparsity=sparsity)
 
     def init(key: PRNGKey, x: Image) -> Perturbation:
         # Laplace variables over the sum of their sizes and of one exponential more are uniform in the unit ball.

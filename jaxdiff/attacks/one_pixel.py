@@ -17,8 +17,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxdiff import checks
 from jaxdiff.attacks import attack
 from jaxdiff.attacks.objectives import cross_entropy
+from jaxdiff.attacks.precision import in_float32
 from jaxdiff.attacks.stepwise import Stepwise, choose, first_best, improve, measured, start
 
 __all__ = ["pixel_evolution", "pixels"]
@@ -35,6 +37,7 @@ def pixels(
 
     A step evaluates one generation, `population` queries; the first one evaluates the parents of the `generations`.
     """
+    checks.instance("pixels", bool, "True", targeted=targeted)
     of_label = attack.targeted if targeted else attack.untargeted
     return of_label(pixel_evolution(k, population, generations, differential_weight), cross_entropy())
 
@@ -43,16 +46,14 @@ def pixel_evolution(
     k: int = 1, population: int = 400, generations: int = 100, differential_weight: float | int = 0.5
 ) -> Stepwise:
     """The ascent of `pixels` on any loss."""
-    if k < 1 or population < 3 or generations < 0 or not differential_weight >= 0.0:
-        raise ValueError(
-            "Pixels need k >= 1, population >= 3, generations >= 0 and differential_weight >= 0; got "
-            f"k = {k}, population = {population}, generations = {generations}, weight = {differential_weight}."
-        )
+    checks.count("pixels", k=k)
+    checks.count("pixels", 3, population=population)
+    checks.count("pixels", 0, generations=generations)
+    checks.number("pixels", "[0, inf)", differential_weight=differential_weight)
 
     def init(problem):
         _, x, key = problem
-        if x.ndim != 3:
-            raise ValueError(f"Pixels need an image 'h w c'; got the shape {x.shape}.")
+        checks.pixels("pixels", x.shape)
         members = _founders(_keys(key, 0)[0], x, (population, k))
         return members, jnp.full(population, -jnp.inf, x.dtype), start(x)
 
@@ -71,7 +72,7 @@ def pixel_evolution(
         members = jnp.where(better[:, None, None], children, members)
         return members, jnp.where(better, values, heights), best
 
-    return Stepwise(generations + 1, init, step, lambda state: state[-1])
+    return in_float32(Stepwise(generations + 1, init, step, lambda state: state[-1]))
 
 
 def paint(x: Float[Array, "h w c"], member: Float[Array, "k gene"]) -> Float[Array, "h w c"]:
@@ -103,7 +104,7 @@ def _children(key, members, weight, x):
 
 def _distinct(key, n):
     """Three different indices below n for each of n members, uniform over all such triples."""
-    draws = jax.random.uniform(key, (3, n))
+    draws = jax.random.uniform(key, (3, n), jnp.float32)
     a, b, c = (jnp.floor(draw * (n - taken)).astype(int) for taken, draw in enumerate(draws))
     b = b + (b >= a)  # the b-th of those that are left
     low, high = jnp.minimum(a, b), jnp.maximum(a, b)

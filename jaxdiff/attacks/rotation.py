@@ -14,7 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, ScalarLike
 
+from jaxdiff import checks
 from jaxdiff.attacks.flow import bilinear
+from jaxdiff.attacks.precision import wide_dtype
 from jaxdiff.attacks.stepwise import Stepwise, improve, measured, start
 from jaxdiff.types import Image, PRNGKey
 
@@ -25,14 +27,14 @@ Motion = Float[Array, "3"]  # shares of the largest (degrees, dx, dy), each in [
 
 def rotate_translate(x: Image, degrees: ScalarLike, dx: ScalarLike, dy: ScalarLike) -> Image:
     """Equation (1): x "h w c" turned anticlockwise by `degrees`, then moved dx pixels right and dy down."""
-    if x.ndim != 3:
-        raise ValueError(
-            f'rotate_translate needs one image "h w c"; got shape {x.shape}. Batch it with jax.vmap.'
-        )
-    h, w, _ = x.shape
-    rows, columns = jnp.meshgrid(*(jnp.arange(n, dtype=x.dtype) - (n - 1) / 2 for n in (h, w)), indexing="ij")
+    x = jnp.asarray(x)
+    checks.pixels("rotate_translate", x.shape)
+    checks.number("rotate_translate", "(-inf, inf)", degrees=degrees, dx=dx, dy=dy)
+    dtype, (h, w, _) = wide_dtype(x.dtype), x.shape
+    rows, columns = jnp.meshgrid(*(jnp.arange(n, dtype=dtype) - (n - 1) / 2 for n in (h, w)), indexing="ij")
+    degrees, dx, dy = (jnp.asarray(value, dtype) for value in (degrees, dx, dy))
     rows, columns = rows - dy, columns - dx
-    angle = jnp.deg2rad(jnp.asarray(degrees, x.dtype))
+    angle = jnp.deg2rad(degrees)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     source = [cos * rows + sin * columns + (h - 1) / 2, cos * columns - sin * rows + (w - 1) / 2]
     return bilinear(x, *source)
@@ -46,8 +48,11 @@ def rotation_translation(
     Angles reach max_degrees either way, shifts the whole pixels in `max_shift` of each side (3 of 32 by default). The
     defaults are those of Engstrom et al. 2019 for CIFAR-10. Raises ValueError for a bad limit or grid.
     """
-    if len(grid) != 3 or any(n < 1 for n in grid):
-        raise ValueError(f"rotation_translation needs grid = (angles, dx, dy), each >= 1; got {tuple(grid)}.")
+    _check("rotation_translation", max_degrees, max_shift)
+    if np.shape(grid) != (3,):
+        raise ValueError(f"rotation_translation needs grid = (angles, dx, dy), three numbers; got {grid!r}.")
+    for name, n in zip(("angles", "dx", "dy"), grid, strict=True):
+        checks.count("rotation_translation's grid", **{name: n})
     # Whole numbers over whole numbers: the middle is 0 and not 1e-17, and a grid of 2 n - 1 holds that of n.
     axes = [[(2 * k - (n - 1)) / max(n - 1, 1) for k in range(n)] for n in grid]
     none = (0.0, 0.0, 0.0)
@@ -60,10 +65,15 @@ def worst_of_k(k: int = 10, max_degrees: float | int = 30.0, max_shift: float | 
 
     Raises ValueError for k < 1 or a bad limit.
     """
-    if k < 1:
-        raise ValueError(f"worst_of_k needs k >= 1 candidates; got {k}.")
-    draw = lambda i, key: jax.random.uniform(jax.random.fold_in(key, i), (3,), minval=-1.0, maxval=1.0)  # noqa: E731
+    checks.count("worst_of_k", k=k)
+    _check("worst_of_k", max_degrees, max_shift)
+    draw = lambda i, key: jax.random.uniform(jax.random.fold_in(key, i), (3,), jnp.float32, -1.0, 1.0)  # noqa: E731
     return _worst(k, max_degrees, max_shift, draw)
+
+
+def _check(name: str, max_degrees: float | int, max_shift: float | int) -> None:
+    checks.number(name, "[0, 180]", max_degrees=max_degrees)
+    checks.number(f"{name} (a share of the image's side)", "[0, 1]", max_shift=max_shift)
 
 
 def _worst(
@@ -73,15 +83,11 @@ def _worst(
     motion: Callable[[Int[Array, ""], PRNGKey], Motion],
 ) -> Stepwise:
     """The best of `motion(i, key)` for i < n."""
-    if not (0.0 <= max_degrees <= 180.0 and 0.0 <= max_shift <= 1.0):
-        raise ValueError(
-            "Rotations need 0 <= max_degrees <= 180 and 0 <= max_shift <= 1, a share of the image's side; "
-            f"got max_degrees = {max_degrees}, max_shift = {max_shift}."
-        )
 
     def step(problem, best, i):
         loss, x, key = problem
         motion_key, loss_key = jax.random.split(key)
+        checks.pixels("A rotation", x.shape)
         h, w, _ = x.shape
         # 0.29 * 100 is 28.999999999999996.
         dx, dy = (int(max_shift * side + 1e-6) for side in (w, h))

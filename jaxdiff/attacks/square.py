@@ -28,9 +28,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, ScalarLike
 
+from jaxdiff import checks
 from jaxdiff.attacks.l1 import l1
+from jaxdiff.attacks.precision import in_float32, signs
 from jaxdiff.attacks.stepwise import Stepwise, choose, improve, measured, start
-from jaxdiff.attacks.threat import Threat, l2, linf
+from jaxdiff.attacks.threat import Threat, l2
 from jaxdiff.types import Image, PRNGKey, Scalar
 
 __all__ = ["square_l1", "square_l2", "square_linf"]
@@ -47,16 +49,16 @@ def square_linf(
 
     `p` is the share of the image in the first windows. `rescale` fits the schedule of 10 000 queries to `queries`.
     """
-    linf(radius)  # checks it
+    checks.number("square_linf", "[0, inf)", radius=radius)
 
     def within(z, x):
         return jnp.clip(jnp.clip(z, x - radius, x + radius), 0.0, 1.0)
 
     def begin(key, x):
-        return within(x + radius * jax.random.rademacher(key, (1, *x.shape[1:]), x.dtype), x)
+        return within(x + radius * signs(key, (1, *x.shape[1:]), x.dtype), x)
 
     def propose(key, x, current, p_i):
-        draws = jax.random.uniform(key, (2 + x.shape[-1],))
+        draws = jax.random.uniform(key, (2 + x.shape[-1],), x.dtype)
         *_, window = _window(draws[:2], _side(p_i, x), x)
         # From anywhere in the box, 2 leads beyond every bound: (2) without rounding, and faster than a select.
         return within(current + window * (2.0 * _signs(draws[2:], x)), x)
@@ -68,6 +70,7 @@ def square_l2(
     radius: ScalarLike, queries: int = 5000, p: float | int = 0.8, rescale: bool = False
 ) -> Stepwise:
     """Equations (1, 3, 4), with windows of odd side >= 3; otherwise as `square_linf`. Images are 3 x 3 or larger."""
+    checks.number("square_l2", "[0, inf)", radius=radius)
     return _square_lq(l2(radius), 2, queries, p, rescale)
 
 
@@ -75,6 +78,7 @@ def square_l1(
     radius: ScalarLike, queries: int = 5000, p: float | int = 0.8, rescale: bool = False
 ) -> Stepwise:
     """Equations (1, 3, 4) in the L1 ball, projected onto ball and box together; otherwise as `square_l2`."""
+    checks.number("square_l1", "[0, inf)", radius=radius)
     return _square_lq(l1(radius), 1, queries, p, rescale)
 
 
@@ -88,7 +92,7 @@ def _square_lq(limits: Threat, order: int, queries: int, p: float | int, rescale
         return limits.apply(x, limits.project(limits.radius * tiles / limits.norm(tiles), x))
 
     def propose(key, x, current, p_i):
-        draws = jax.random.uniform(key, (5 + x.shape[-1],))
+        draws = jax.random.uniform(key, (5 + x.shape[-1],), x.dtype)
         side = _odd(_side(p_i, x), x)
         u, v, first = _window(draws[:2], side, x)
         *_, second = _window(draws[2:4], side, x)
@@ -145,11 +149,11 @@ def _tiles(key, x):
     side = max(min(height, width) // 5, 1)
     rows, columns = height // side, width // side
     sign_key, turn_key = jax.random.split(key)
-    signs = jax.random.rademacher(sign_key, (rows, 1, columns, 1, channels), x.dtype)
-    across = jax.random.bernoulli(turn_key, shape=(rows, 1, columns, 1, 1))
+    side_up = signs(sign_key, (rows, 1, columns, 1, channels), x.dtype)
+    across = jax.random.uniform(turn_key, (rows, 1, columns, 1, 1), x.dtype) < 0.5
     u = jnp.arange(side)
     shape = lambda turned: pyramids(u, u, side, turned)[None, :, None, :, None]  # noqa: E731
-    tiles = signs * jnp.where(across, shape(True), shape(False)).astype(x.dtype)
+    tiles = side_up * jnp.where(across, shape(True), shape(False)).astype(x.dtype)
     tiles = tiles.reshape(rows * side, columns * side, channels)
     margins = [(gap // 2, gap - gap // 2) for gap in (height - rows * side, width - columns * side)]
     return jnp.pad(tiles, (*margins, (0, 0)))
@@ -191,15 +195,13 @@ def _random_search(
     rescale: bool,
 ) -> Stepwise:
     """Equation (1); step 0 evaluates the start."""
-    if queries < 1 or not 0.0 < p <= 1.0:
-        raise ValueError(f"Square needs queries >= 1 and 0 < p <= 1; got queries = {queries}, p = {p}.")
+    checks.count("Square", queries=queries)
+    checks.number("Square", "(0, 1]", p=p)
+    checks.instance("Square", bool, "True", rescale=rescale)
 
     def init(problem):
         _, x, key = problem
-        if x.ndim != 3 or min(x.shape[:2]) < smallest:
-            raise ValueError(
-                f"This Square attack needs an image 'h w c' of at least {smallest} x {smallest}; got the shape {x.shape}."
-            )
+        checks.pixels("Square", x.shape, smallest)
         return start(begin(_keys(key, 0)[0], x))
 
     def step(problem, best, i):
@@ -211,7 +213,7 @@ def _random_search(
         found = improve(best, candidate, won, value)
         return choose(best.won, best, found)
 
-    return Stepwise(queries, init, step, lambda best: best)
+    return in_float32(Stepwise(queries, init, step, lambda best: best))
 
 
 def _keys(key, i):

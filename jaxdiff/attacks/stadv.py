@@ -16,9 +16,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, ScalarLike
 
+from jaxdiff import checks
 from jaxdiff.attacks.attack import targeted, untargeted
 from jaxdiff.attacks.flow import flow_field, flow_smoothness, warp
 from jaxdiff.attacks.objectives import margin
+from jaxdiff.attacks.precision import wide_dtype
 from jaxdiff.attacks.stepwise import Best, Stepwise, finite, improve, measured, start
 from jaxdiff.types import Image, Scalar
 
@@ -47,6 +49,7 @@ def stadv(
 
     To the letter the last flow counts, keep = "last", and there is no stop at the first victory.
     """
+    checks.number("stadv", "[0, inf)", bound=bound)
     if tau is None:
         tau = jnp.where(bound > 0.0, 0.0025 / jnp.maximum(bound, 1e-12), 0.0)
     return untargeted(flow_ascent(bound, steps, lr, tau, keep), margin())
@@ -59,8 +62,7 @@ def stadv_original(
 
     With kappa = 0 it ends beside the decision boundary; a larger one asks for a victory by that margin.
     """
-    if goal not in GOALS:
-        raise ValueError(f"Unknown goal {goal!r} of stadv_original. Known: {sorted(GOALS)}.")
+    checks.known("stadv_original", GOALS, goal=goal)
     return GOALS[goal](flow_lbfgs(tau, kappa, steps), margin())
 
 
@@ -72,9 +74,8 @@ def flow_ascent(
     Flows are in units of half the image. Of the flows 0 to `steps` the best counts (one that has won, then the largest
     objective) or, for keep = "last", the last alone. Gradients that are not finite count as 0.
     """
-    _check(steps, tau=tau, lr=lr)
-    if keep not in KEEPS:
-        raise ValueError(f"Unknown keep {keep!r} of flow_ascent. Known: {sorted(KEEPS)}.")
+    _check("flow_ascent", steps, tau=tau, lr=lr)
+    checks.known("flow_ascent", KEEPS, keep=keep)
     threat, adam = flow_field(bound), optax.scale_by_adam()
 
     def step(problem, state, i):
@@ -99,13 +100,14 @@ def flow_lbfgs(tau: ScalarLike, kappa: ScalarLike, steps: int, searches: int = 1
     waits. A pixel that looks outside the image sees its nearest pixel. L_flow has kinks, at which line searches tire: where
     queries count, `flow_ascent` with a wide bound may go further.
     """
-    _check(steps, tau=tau, kappa=kappa)
+    _check("flow_lbfgs", steps, tau=tau, kappa=kappa)
+    checks.count("flow_lbfgs", searches=searches)
     search = optax.scale_by_zoom_linesearch(max_linesearch_steps=searches, initial_guess_strategy="one")
     lbfgs = optax.lbfgs(memory_size=10, linesearch=search)
 
     def step(problem, state, i):
         loss, x, key = problem
-        unit = jnp.asarray([[[2 / x.shape[1], 2 / x.shape[0]]]], x.dtype)
+        unit = jnp.asarray([[[2 / x.shape[1], 2 / x.shape[0]]]], state.flow.dtype)
         see = lambda flow: warp(x, flow * unit, "edge")  # noqa: E731
         objective = _objective(loss, see, jax.random.fold_in(key, i), tau, kappa)
         descend = lambda flow: -objective(flow)[0]  # noqa: E731
@@ -133,14 +135,16 @@ def run_with_flow(attack: Stepwise, *problem: Any) -> tuple[Best, Float[Array, "
 
 
 def _latest(best: Best, x: Image, won: Bool[Array, ""], loss: Scalar) -> Best:
-    return improve(best._replace(won=jnp.asarray(False), loss=jnp.asarray(-jnp.inf, x.dtype)), x, won, loss)
+    nothing = best._replace(won=jnp.asarray(False), loss=jnp.full_like(best.loss, -jnp.inf))
+    return improve(nothing, x, won, loss)
 
 
 KEEPS = {"best": improve, "last": _latest}
 
 
 def _begin(x: Image, tx: optax.GradientTransformation) -> _State:
-    flow = jnp.zeros((*x.shape[:2], 2), x.dtype)
+    checks.pixels("A flow attack", x.shape)
+    flow = jnp.zeros((*x.shape[:2], 2), wide_dtype(x.dtype))
     return _State(flow, tx.init(flow), start(x), start(flow))
 
 
@@ -155,9 +159,6 @@ def _objective(loss, see, key, tau, kappa=jnp.inf):
     return objective
 
 
-def _check(steps: int, **numbers: ScalarLike) -> None:
-    if steps < 1:
-        raise ValueError(f"A flow attack needs steps >= 1; got {steps}.")
-    for name, number in numbers.items():
-        if not isinstance(number, jax.core.Tracer) and not number >= 0.0:
-            raise ValueError(f"A flow attack needs {name} >= 0; got {number}.")
+def _check(name: str, steps: int, **numbers: ScalarLike) -> None:
+    checks.count(name, steps=steps)
+    checks.number(name, "[0, inf)", **numbers)

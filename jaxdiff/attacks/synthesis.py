@@ -16,7 +16,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ScalarLike
 
+from jaxdiff import checks
 from jaxdiff.attacks.attack import lost
+from jaxdiff.attacks.directions import check_direction
+from jaxdiff.attacks.precision import in_float32
 from jaxdiff.attacks.stepwise import Stepwise, ascent_gradient, improve, start
 from jaxdiff.types import Image, Label, Logits, PRNGKey, Scalar
 
@@ -39,12 +42,11 @@ def synthesise(
 ) -> Stepwise:
     """The attack (1): (classifier, x, target, key) -> an image of the class, from uniform noise; x only gives its shape.
 
-    `tx` turns the gradient of what is maximised into a direction, by default Adam's. `pooled` needs `stop=False`: the first
-    image that wins is no good one. Raises ValueError for an unknown score, steps < 1 or a negative number.
+    `tx` turns the gradient of what is maximised into a direction, by default Adam's. A pool goes on after
+    the first victory: that image is no good one. Raises ValueError for an unknown score, steps < 1 or a negative number.
     """
-    if score not in SCORES:
-        raise ValueError(f"Unknown score {score!r} of synthesise. Known: {sorted(SCORES)}.")
-    _check_not_negative("synthesise", "tv_weight", tv_weight)
+    checks.known("synthesise", SCORES, score=score)
+    checks.number("synthesise", "[0, inf)", tv_weight=tv_weight)
 
     def height(logits, target, image, x):
         return SCORES[score](logits, target) - tv_weight * total_variation(image)
@@ -60,9 +62,9 @@ def stay_near(
     """The attack (2): (classifier, x, target, key) -> x', a victory on the way if there was one, of these that of least loss.
 
     The loss decides, not the distance alone: the nearest victory is the first image past the boundary, whatever lmbda is.
-    Likewise `pooled` needs `stop=False`. `tx` as in `synthesise`. Raises ValueError for steps < 1 or a negative number.
+    Likewise a pool goes on after it. `tx` as in `synthesise`. Raises ValueError for steps < 1 or a negative number.
     """
-    _check_not_negative("stay_near", "lmbda", lmbda)
+    checks.number("stay_near", "[0, inf)", lmbda=lmbda)
 
     def height(logits, target, image, x):
         miss = jax.nn.softmax(logits) - jax.nn.one_hot(target, logits.size, dtype=logits.dtype)
@@ -73,6 +75,7 @@ def stay_near(
 
 def total_variation(image: Image) -> Scalar:
     """The sum of |differences| between neighbours along the two axes of an image "h w c"."""
+    checks.pixels("total_variation", image.shape)
     return sum(jnp.sum(jnp.abs(jnp.diff(image, axis=axis))) for axis in (0, 1))
 
 
@@ -85,10 +88,10 @@ def _climb(
     height: Height,
 ) -> Stepwise:
     """Ascent of `height` in the box from `begin(key, x)`, one gradient a step."""
-    if steps < 1:
-        raise ValueError(f"{name} needs steps >= 1; got {steps}.")
-    _check_not_negative(name, "lr", lr)
+    checks.count(name, steps=steps)
+    checks.number(name, "[0, inf)", lr=lr)
     tx = optax.scale_by_adam() if tx is None else tx
+    check_direction(name, tx)
 
     def init(problem):
         _, x, _, key = problem
@@ -109,9 +112,4 @@ def _climb(
         update, tx_state = tx.update(gradient, tx_state, image)
         return jnp.clip(image + lr * update, 0.0, 1.0), tx_state, best
 
-    return Stepwise(steps, init, step, lambda state: state[-1])
-
-
-def _check_not_negative(name: str, argument: str, value: ScalarLike) -> None:
-    if not (isinstance(value, jax.core.Tracer) or value >= 0.0):
-        raise ValueError(f"{name} needs {argument} >= 0; got {value}.")
+    return in_float32(Stepwise(steps, init, step, lambda state: state[-1], least_norm=True))

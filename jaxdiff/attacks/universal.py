@@ -21,8 +21,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, ScalarLike
 
+from jaxdiff import checks
 from jaxdiff.attacks.attack import lost
-from jaxdiff.attacks.directions import Lookahead
+from jaxdiff.attacks.directions import Lookahead, check_direction
+from jaxdiff.attacks.precision import towards, wide
 from jaxdiff.attacks.stepwise import ascent_gradient, finite
 from jaxdiff.attacks.threat import Perturbation, Threat
 from jaxdiff.types import Attack, Classifier, Image, Images, Label, Labels, Objective, PRNGKey, Scalar
@@ -39,7 +41,13 @@ class UniversalStep(NamedTuple):
 
 def apply_universal(delta: Perturbation, threat: Threat) -> Attack:
     """The attack that adds the same delta to every image, projected into the threat at that image."""
-    return lambda classifier, x, y, key: threat.apply(x, threat.project(delta, x))
+    _check_threat("apply_universal", threat)
+    delta = checks.floats("apply_universal", delta, "A perturbation")
+
+    def attack(classifier, x, y, key):
+        return towards(x, threat.apply(wide(x), threat.project(delta, wide(x))))
+
+    return attack
 
 
 def fooling_rate(
@@ -52,13 +60,18 @@ def fooling_rate(
     batch_size: int | None = None,
 ) -> Scalar:
     """The share of images that lose their label under delta; with the clean predictions for y, the papers' fooling rate."""
+    x, y, key = checks.batch("fooling_rate", classifier, x, y, key)
+    if batch_size is not None:
+        checks.count("fooling_rate", batch_size=batch_size)
+    attack = apply_universal(delta, threat)
 
     def fooled(example):
         x, y, k = example
-        point = apply_universal(delta, threat)(classifier, x, y, key)
+        point = attack(classifier, x, y, key)
         return lost(classifier(point, jax.random.fold_in(key, k)), y)
 
-    return jnp.mean(jax.lax.map(fooled, (x, y, jnp.arange(len(x))), batch_size=batch_size or len(x)))
+    lost_each = jax.lax.map(fooled, (x, y, jnp.arange(len(x))), batch_size=batch_size or len(x))
+    return jnp.mean(lost_each, dtype=jnp.float32)
 
 
 def universal_step(
@@ -74,17 +87,24 @@ def universal_step(
     `clip` bounds what a single image may add to the loss: without it, cross entropy is maximised by making a few images very
     wrong.
     """
+    _check_threat("universal_step", threat)
+    checks.takes("universal_step", "(logits, y)", 2, objective=objective)
+    checks.number("universal_step", "[0, inf)", lr=lr)
+    checks.number("universal_step", "(-inf, inf]", clip=clip)
     direction = threat.steepest if tx is None else tx
+    check_direction("universal_step", direction)
 
     def init(x: Image):
-        state = direction.init(jnp.zeros_like(x))
+        zero = jnp.zeros_like(wide(jnp.asarray(x)))
+        state = direction.init(zero)
         if isinstance(state, Lookahead):
             raise ValueError(
                 "A universal perturbation is projected at every image; got nesterov: take momentum."
             )
-        return jnp.zeros_like(x), state
+        return zero, state
 
     def step(classifier: Classifier, state, x: Images, y: Labels, key: PRNGKey):
+        x, y, key = checks.batch("universal_step", classifier, x, y, key)
         delta, tx_state = state
 
         def height(delta, key):
@@ -112,6 +132,8 @@ def universal_pgd(
     universal = universal_step(threat, objective, lr, clip, tx)
 
     def run(classifier: Classifier, x: Float[Array, "steps batch *shape"], y: Array, key: PRNGKey):
+        x, y = _in_batches(x, y)
+
         def step(state, batch):
             i, x, y = batch
             return universal.step(classifier, state, x, y, jax.random.fold_in(key, i))
@@ -134,19 +156,25 @@ def universal_deepfool(
     `minimal` is a minimum-norm attack such as DeepFool: it should pass the boundary, but barely. The images are shuffled anew
     for each of at most `passes` passes; once the fooling rate has reached `rate`, delta stays.
     """
-    if passes < 1 or not 0.0 < rate <= 1.0:
-        raise ValueError(
-            f"universal_deepfool needs passes >= 1 and a rate in (0, 1]; got passes = {passes}, rate = {rate}."
-        )
+    _check_threat("universal_deepfool", threat)
+    checks.takes("universal_deepfool", "(classifier, x, y, key)", 4, minimal=minimal)
+    checks.count("universal_deepfool", passes=passes)
+    checks.number("universal_deepfool", "(0, 1]", rate=rate)
+    if batch_size is not None:
+        checks.count("universal_deepfool", batch_size=batch_size)
 
     def visit(classifier: Classifier, delta: Perturbation, x: Image, y: Label, key: PRNGKey) -> Perturbation:
         judge_key, attack_key = jax.random.split(key)
         here = apply_universal(delta, threat)(classifier, x, y, key)
-        add = lambda: _keep(threat, delta + finite(minimal(classifier, here, y, attack_key) - here))  # noqa: E731
+        add = lambda: _keep(  # noqa: E731
+            threat, delta + finite(wide(minimal(classifier, here, y, attack_key)) - wide(here))
+        )
         # Images come one after the other, so this saves the attack on those that are fooled already.
         return jax.lax.cond(lost(classifier(here, judge_key), y), lambda: delta, add)
 
     def run(classifier: Classifier, x: Images, y: Labels, key: PRNGKey):
+        x, y, key = checks.batch("universal_deepfool", classifier, x, y, key)
+
         def one_pass(delta, key):
             order_key, visit_key, rate_key = jax.random.split(key, 3)
             turn = lambda delta, k: (  # noqa: E731
@@ -162,11 +190,26 @@ def universal_deepfool(
             state = jax.lax.cond(reached < rate, again, lambda: (delta, reached))
             return state, state[1]
 
-        state = jnp.zeros_like(x[0]), jnp.zeros((), jnp.float32)
+        state = jnp.zeros_like(wide(x[0])), jnp.zeros((), jnp.float32)
         (delta, _), rates = jax.lax.scan(step, state, jnp.arange(passes))
         return delta, rates
 
     return run
+
+
+def _in_batches(x: Array, y: Array) -> tuple[Array, Array]:
+    """The images [steps, batch, ...] and labels [steps, batch] as arrays; ValueError for other shapes."""
+    x, y = checks.images("universal_pgd", x), jnp.asarray(y)
+    if x.ndim < 3 or 0 in x.shape[:2] or y.shape != x.shape[:2]:
+        raise ValueError(
+            "universal_pgd takes images [steps, batch, ...] and labels [steps, batch], at least one of each; "
+            f"got shapes {x.shape} and {y.shape}."
+        )
+    return x, y
+
+
+def _check_threat(name: str, threat: Threat) -> None:
+    checks.instance(name, Threat, "linf(8 / 255)", threat=threat)
 
 
 def _keep(threat: Threat, delta: Perturbation) -> Perturbation:

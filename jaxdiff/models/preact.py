@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jaxdiff.models.layers import CIFAR10_MEAN, CIFAR10_STD, activation, check_images, normalise
+from jaxdiff.models.layers import CIFAR10_MEAN, CIFAR10_STD, Dropout, activation, check_images, normalise
 from jaxdiff.models.resnet import batch_norm, convolution
 
 
@@ -37,7 +37,7 @@ class PreActBlock(nn.Module):
         if x.shape[-1] != self.channels or self.strides != 1:
             x = conv(self.channels, 1, self.strides, name="shortcut")(h)
         h = conv(self.channels, 3, self.strides, name="conv1")(h)
-        h = nn.Dropout(self.dropout, deterministic=not train)(act(norm(name="bn2")(h)))
+        h = Dropout(self.dropout, name="dropout")(act(norm(name="bn2")(h)), train)
         return x + conv(self.channels, 3, name="conv2")(h)
 
 
@@ -46,7 +46,7 @@ class PreActResNet(nn.Module):
     mean, dense.
 
     `activation` is a name in Flax, "relu" or "silu" (Gowal et al. 2020 for adversarial training). Dropout
-    draws from the stream "dropout" when `train`.
+    draws from the stream "dropout" when `train` (see `layers.example_rngs`).
     """
 
     stem: int

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Num
 
-from jaxdiff.models.layers import Conv, GroupNorm, check_images, ddpm_init, time_embedding
+from jaxdiff.models.layers import Conv, Dropout, GroupNorm, check_images, ddpm_init, time_embedding
 
 Features = Float[Array, "batch height width channels"]
 
@@ -39,7 +39,7 @@ class ResBlock(nn.Module):
         shift = nn.Dense(self.channels, dtype=self.dtype, kernel_init=ddpm_init(), name="time")(time)
         h = conv((3, 3), kernel_init=ddpm_init(), name="conv1")(nn.swish(norm(name="norm1")(x)))
         h = nn.swish(norm(name="norm2")(h + shift[:, None, None]))
-        h = nn.Dropout(self.dropout, deterministic=not train)(h)
+        h = Dropout(self.dropout, name="dropout")(h, train)
         h = conv((3, 3), kernel_init=ddpm_init(0.0), name="conv2")(h)
         if x.shape[-1] != self.channels:
             x = conv((1, 1), kernel_init=ddpm_init(), name="shortcut")(x)
@@ -95,8 +95,8 @@ class UNet(nn.Module):
 
     `multipliers` of `channels`, one per resolution; `blocks` residual blocks each (one more on the way up);
     `attention` lists the feature heights with self-attention; `out_channels` defaults to those of the
-    input. Dropout draws from the stream "dropout" when `train`. `dtype` is that of the computation
-    ("bfloat16"); parameters, norms' statistics, softmax and output stay in float32.
+    input. Dropout draws from the stream "dropout" when `train` (see `layers.example_rngs`). `dtype` is that of
+    the computation ("bfloat16"); parameters, norms' statistics, softmax and output stay in float32.
     """
 
     channels: int = 128

@@ -129,7 +129,7 @@ def test_a_pool_pays_one_block_for_what_is_lost_already():
     """The victory stops the attack: an image without its label costs a block; the others spend the budget."""
     y = jnp.where(jnp.array([True, False, True, False]), Y, (Y + 1) % 3)
     keys = jax.random.split(jax.random.key(0), 4)
-    attack = pooled(hop_skip_jump(l2, 1e-3, 60), slots=2)
+    attack = pooled(hop_skip_jump(l2, 1e-3, 60), slots=2, stop=True)
     found = jax.jit(lambda y: attack(lambda x, key: W @ x.ravel(), X, y, keys))(y)
     np.testing.assert_array_equal(found.won, y != Y)
     np.testing.assert_array_equal(found.queries, jnp.where(y == Y, 60, 5))

@@ -138,7 +138,7 @@ def test_starts_are_uniform_within_the_bound(key):
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="number >= 0"):
+    with pytest.raises(ValueError, match=r"number in \[0, inf\)"):
         flow_field(-0.1)
     with pytest.raises(ValueError, match="two numbers for every pixel"):
         warp(jnp.zeros((4, 4, 1)), jnp.zeros((4, 5, 2)))
