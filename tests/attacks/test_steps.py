@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from jaxdiff.attacks import apgd, boundary, carlini_wagner, ddn, hop_skip_jump, l2, linf
+from jaxdiff.attacks import apgd, apgd_l1, boundary, carlini_wagner, ddn, hop_skip_jump, l1, l2, linf
 from jaxdiff.attacks.square import square_l2, square_linf
 from jaxdiff.attacks.stepwise import start
 
@@ -260,3 +260,36 @@ def test_sides_of_square_on_both_sides_of_every_change(name):
     np.testing.assert_array_equal(rows, expected)
     np.testing.assert_array_equal(columns, expected)
     assert np.all(changed.sum(axis=(1, 2)) == rows * columns)
+
+
+def test_apgd_l1():
+    """Steps of eta along the sign on a share kappa of the pixels; both anew by how many pixels the highest point changes."""
+    radius, n, d = 0.5, 12, 20
+    rng = np.random.default_rng(4)
+    x, w = jnp.asarray(rng.uniform(0.3, 0.7, d), jnp.float32), rng.normal(size=(3, d))
+    loss = lambda x, key: jnp.sum(jnp.sin(2 * jnp.asarray(w, x.dtype) @ x))  # noqa: E731
+    value, gradient = jax.jit(lambda x: loss(x, None)), jax.jit(jax.grad(lambda x: loss(x, None)))
+    project = jax.jit(lambda delta: l1(radius).project(delta, x))
+    attack = apgd_l1(radius, n, large_radius=False)
+    state = attack.init((loss, x, KEY))
+    step = jax.jit(lambda state, i: attack.step((loss, x, KEY), state, i))
+    at = lambda delta: (float(value(x + delta)), delta)  # noqa: E731
+    state = step(state, jnp.asarray(0))
+    height, delta = highest = at(state.at.delta)
+    kappa, eta, before, rules = 0.2, radius, d, set()
+    for i in range(1, n + 1):
+        g = np.asarray(gradient(x + delta))
+        k = d - math.floor((1 - kappa) * d + 1e-6)
+        s = np.where(np.abs(g) >= np.sort(np.abs(g))[-max(k, 1)], np.sign(g), 0)
+        delta = project(jnp.asarray(delta + eta * s / np.sum(np.abs(s)), jnp.float32))
+        height, _ = at(delta)
+        highest = max(highest, (height, delta), key=lambda point: point[0])
+        changed = int(np.sum(np.asarray(x + highest[1] != x)))
+        sparser = changed < 0.95 * before  # every step is checked: .04 of 12 is less than one
+        rules.add(sparser)
+        kappa, before = changed / (1.5 * d), changed
+        eta, delta = (radius, highest[1]) if sparser else (max(eta / 1.5, radius / 10), delta)
+        state = step(state, jnp.asarray(i))
+        _close(state.at.delta, delta)
+        _close([state.length, state.memory.share, state.memory.changed], [eta, kappa, before])
+    assert rules == {True, False}

@@ -90,6 +90,20 @@ def test_finite_differences_know_a_wrong_gradient_by_its_size(key):
     assert "CANNOT be trusted" in report_text(report)
 
 
+def test_differences_are_central(key):
+    """Of a parabola they are exact, where those to one side are off by half a step."""
+    parabola = lambda x, key: jnp.stack([10.0 * jnp.sum(jnp.square(x)), 0.0, 0.0])  # noqa: E731
+    report = gradient_report(parabola, lambda x, key: x, X, jnp.zeros(3, int), key, _of_class, [])
+    assert report["finite_differences"]["relative_error"] < 1e-3
+
+
+def test_views_meet_the_draw_of_the_exact_one(key):
+    """A defense of random length: bpda points where the exact gradient does, if the length is the same."""
+    long = lambda x, key: (1.0 + jax.random.uniform(key)) * x  # noqa: E731
+    report = gradient_report(_bent, long, X, Y, key, modes=["bpda"], directions=1)
+    assert report["bpda"]["cosine"] == pytest.approx(1.0, abs=1e-5)
+
+
 def test_text_says_what_the_numbers_are(key):
     row = {"cosine": 0.25, "relative_error": 2.0, "norm_ratio": 0.5, "sign_agreement": 0.75}
     counts = {"images": 5.0, "left_out": 1.0}

@@ -9,11 +9,12 @@ import pytest
 
 from jaxdiff.attacks import cross_entropy, linf, margin, pgd, untargeted
 from jaxdiff.defenses import masking
-from jaxdiff.defenses.masking import _examined, margin_pgd, masking_battery
+from jaxdiff.defenses.masking import _examined, _stands, margin_pgd, masking_battery
 from jaxdiff.defenses.symptoms import (
     eot_noise,
     huge_radius,
     queries_against_gradients,
+    randomness,
     signal_to_noise,
     steps_curve,
 )
@@ -120,6 +121,7 @@ def test_thresholds():
     assert not queries_against_gradients(0.3, 0.5, 0.05).tripped
     weak = eot_noise(np.array([0.01, 0.01, 5.0]))
     assert weak.tripped and "100 draws" in weak.words
+    assert randomness(np.arange(32) == 5).tripped and not randomness(np.zeros(32, bool)).tripped
     assert not eot_noise(np.array([0.5])).tripped and "no signal" in eot_noise(np.zeros(3)).words
 
 
@@ -260,6 +262,48 @@ def test_a_little_randomness_is_seen():
     """Of any size that rounding cannot have, and none in a classifier that looks at its key in vain."""
     noisy = lambda size: lambda x, key: _smooth(x, key) + size * jax.random.normal(key, (4,))  # noqa: E731
     assert np.all(_seen(noisy(1e-4))["differs"]) and not np.any(_seen(noisy(0.0))["differs"])
+
+
+def test_images_that_are_wrong_change_nothing():
+    """Here they have no gradient and fall to nothing; one of 16 right ones would trip nothing either."""
+    images = IMAGES.at[:, 0, 0, 0].set(jnp.where(jnp.arange(32) < 16, 0.5, 0.0))
+    masked = lambda x, key: _smooth(jnp.where(x[0, 0, 0] < 0.2, jax.lax.stop_gradient(x), x), key)  # noqa: E731
+    labels = jnp.argmax(jax.jit(jax.vmap(lambda x: masked(x, KEY)))(images), axis=1)
+    labels = jnp.where(jnp.arange(32) < 16, labels, (labels + 1) % 4)
+    settings = {"steps": (1, 8), "restarts": 2, "draws": 2, "black_box": _gradients}
+    whole, right = (masking_battery(masked, images[:n], labels[:n], KEY, 0.1, **settings) for n in (32, 16))
+    assert whole == right
+    thresholds = {check.name: check.threshold for check in whole.checks}
+    assert thresholds.pop("restarts") == 0.1
+    for name in ("zero_gradients", "flat_dlr", "steps", "huge_radius", "black_box"):
+        assert 1 / 16 < thresholds[name] < 2 / 16
+
+
+def _luck(key):
+    return (jax.random.key_data(key)[-1] >> 8).astype(jnp.float32) / 2**24
+
+
+def test_the_draw_of_the_judge_is_one_for_all_attacks_and_known_to_none():
+    """Nothing moves: what was right stands, whatever the run. An attack that marks draws of its own hits no judge's."""
+    moods = lambda x, key: jnp.stack([_luck(key), 0.5 + 0.0 * jnp.sum(x)])  # noqa: E731
+    labels, keys = jnp.zeros(32, int), jax.random.split(KEY, 32)
+    right = _seen(moods, labels=labels)["right"]
+    assert 0.2 < jnp.mean(right) < 0.8
+    idle = lambda radius: lambda classifier, x, y, key: x  # noqa: E731
+    marks = lambda radius: lambda classifier, x, y, key: x.at[0, 0, 0].set(_luck(jax.random.fold_in(key, 0)))  # noqa: E731
+    hit = lambda x, key: jnp.stack([0.5, 1.0 * (_luck(key) == x[0, 0, 0])])  # noqa: E731
+    for classifier, attack, expected in ((moods, idle, right), (hit, marks, right | True)):
+        one = jax.jit(jax.vmap(_stands(classifier, attack), (0, 0, 0, None, None)))
+        for run in (0, 3):
+            np.testing.assert_array_equal(one(IMAGES, labels, keys, 0.1, jnp.asarray(run)), expected)
+
+
+def test_a_gradient_that_is_not_finite_is_none_and_no_noise():
+    """In one pixel of 16; the others keep their noise."""
+    noisy = lambda x, key: _smooth(x + 0.1 * jax.random.normal(key, x.shape), key)  # noqa: E731
+    found = _seen(lambda x, key: noisy(x, key) + jnp.sqrt(0.0 * x[0, 0, 0]), draws=8)
+    assert np.all(found["zero"] & found["flat"])
+    np.testing.assert_allclose(found["snr"], _seen(noisy, draws=8)["snr"], rtol=0.5)
 
 
 def test_two_classes_have_a_battery():
