@@ -268,5 +268,5 @@ def build_sampler(
 
 
 def from_network(x: jax.Array) -> jax.Array:
-    """[-1, 1] -> [0, 1], clipped: for pictures."""
-    return jnp.clip(0.5 * (x + 1.0), 0.0, 1.0)
+    """[-1, 1] -> [0, 1], clipped: for pictures. What is not finite is NaN, so that it is seen and counted."""
+    return jnp.where(jnp.isfinite(x), jnp.clip(0.5 * (x + 1.0), 0.0, 1.0), jnp.nan)
