@@ -22,11 +22,12 @@ import numpy as np
 from absl import app, flags
 from benchmark_attacks import Setting, Sizes, in_stages
 from benchmark_compare import table
-from common import use_all_cores
+from common import in_words, use_all_cores
 from peers import find_peers, library_versions
 from tqdm import tqdm
 
 from jaxdiff.attacks import autoattack, carlini_wagner, ddn, deepfool, l2, linf, pixels
+from jaxdiff.chunks import in_chunks
 from jaxdiff.data import dataset
 from jaxdiff.evaluate.atomic import write_text
 from jaxdiff.models import ResNetCIFAR, as_classifier, load_npz, resnet_cifar_from_torch
@@ -55,11 +56,20 @@ class Store:
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path, self.content = path, {"settings": settings, "cells": {}}
         if path.exists():
-            self.content = json.loads(path.read_text())
+            self.content = self._read()
             if self.content["settings"] != settings:
                 raise ValueError(
                     f"{path} holds {self.content['settings']}; this is {settings}. Take another --output."
                 )
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+            return {"settings": content["settings"], "cells": dict(content["cells"])}
+        except (ValueError, TypeError, KeyError):
+            raise ValueError(
+                f"{self.path} holds no agreement of before; restore it, or take another --output."
+            ) from None
 
     def values(self, cell: str, side: str) -> list:
         """What is known."""
@@ -99,9 +109,25 @@ def robust_cell(name: str, radius: float, n: int, setting: Setting, peers: Any) 
     return {"ours": lambda x, y: right(ours(x, y), y), "theirs": theirs}
 
 
+def radius_of(text: str) -> float:
+    """A radius in units of 1/255, as a share of the range; ValueError for what is none."""
+    try:
+        radius = float(text)
+    except ValueError:
+        radius = -1.0
+    if not 0 < radius <= 255:
+        raise ValueError(f"--radii are numbers in (0, 255], in units of 1/255; got {text!r}.")
+    return radius / 255
+
+
 def judge(setting: Setting) -> Callable[[Any, Any], np.ndarray]:
     """(images, labels) -> who is right: one judge for both sides."""
-    predict = jax.jit(lambda x: setting.model.apply(setting.variables, x).argmax(-1))
+
+    @jax.jit
+    def predict(x):
+        logits = setting.model.apply(setting.variables, x)
+        return jnp.where(jnp.isfinite(logits).all(-1), logits.argmax(-1), -1)  # the argmax of NaN is class 0
+
     return lambda x, y: np.asarray(predict(jnp.asarray(x)) == y)
 
 
@@ -136,7 +162,8 @@ def batched(attack: Any, setting: Setting) -> Callable[[Any, Any], jax.Array]:
     def run(variables, x, y):
         classifier = as_classifier(setting.model, variables)
         keys = jax.random.split(jax.random.key(0), len(x))
-        return jax.lax.map(lambda e: attack(classifier, *e), (x, y, keys), batch_size=setting.sizes.slots)
+        attacked = jax.vmap(lambda x, y, key: attack(classifier, x, y, key))
+        return in_chunks(lambda e: attacked(*e), setting.sizes.slots)((x, y, keys))
 
     return lambda x, y: run(setting.variables, x, y)
 
@@ -195,29 +222,22 @@ def main(argv: Sequence[str]) -> None:
     peers = find_peers("torchattacks", len(os.sched_getaffinity(0)))
     if peers.missing:
         sys.exit(f"error: {peers.missing}")
-    try:
+    with in_words():
+        radii = {radius: radius_of(radius) for radius in FLAGS.radii}
         setting, identity, x, y = load(peers)
-        store = Store(Path(FLAGS.output), identity)
+        store = Store(Path(FLAGS.output).expanduser(), identity)
         for name in [name for name in NAMES if name in FLAGS.only]:
             if name in NORMS:
                 fill(store, name, x[: FLAGS.few], y[: FLAGS.few], norm_cell(name, setting))
             elif name == "one pixel":
                 fill(store, name, x[: FLAGS.few], y[: FLAGS.few], pixel_cell(setting))
             else:
-                for radius in FLAGS.radii:
+                for given, radius in radii.items():
                     fill(
-                        store,
-                        f"{name}, {radius}/255",
-                        x,
-                        y,
-                        robust_cell(name, float(radius) / 255, len(x), setting, peers),
+                        store, f"{name}, {given}/255", x, y, robust_cell(name, radius, len(x), setting, peers)
                     )
-    except (ValueError, FileNotFoundError) as error:
-        if os.environ.get("JAXDIFF_TRACEBACK"):
-            raise
-        sys.exit(f"error: {error}\n(set JAXDIFF_TRACEBACK=1 for the traceback)")
-    text, faults = verdicts(store, len(setting.x))
-    print(text + "\n\n" + ", ".join(f"{name} {value}" for name, value in library_versions().items()))
+        text, faults = verdicts(store, len(setting.x))
+        print(text + "\n\n" + ", ".join(f"{name} {value}" for name, value in library_versions().items()))
     if faults:
         sys.exit(f"error: the sides disagree on {', '.join(faults)}.")
 
@@ -231,7 +251,7 @@ def define_flags() -> None:
     flags.DEFINE_list("radii", ["0.5", "1", "2"], "In units of 1/255.")
     flags.DEFINE_list("only", list(NAMES), f"Of {', '.join(NAMES)}.")
     flags.DEFINE_integer("steps", 100, "Steps of APGD and FAB.", lower_bound=1)
-    flags.DEFINE_integer("queries", 1000, "Queries of Square alone; in AutoAttack five times as many.")
+    flags.DEFINE_integer("queries", 1000, "Queries of Square alone; in AutoAttack five times as many.", 1)
 
 
 if __name__ == "__main__":

@@ -21,18 +21,14 @@ from cell_checks import check_cell
 from common import load_data, need, purpose, run
 from evaluation import Evaluation, Setting, Victim
 from ml_collections import ConfigDict
+from part_checks import check_arguments, check_n
+from report import check_radii
 
 from jaxdiff import evaluate
 from jaxdiff.build import build
 from jaxdiff.data.dataset import Dataset
 from jaxdiff.defenses import masking_battery
 from jaxdiff.models import as_classifier
-
-NEEDED = {
-    "": ("n", "batch_size", "show", "panel", "flow", "classifiers", "cells"),
-    "masking": ("n", "radius"),
-    "curve": ("cells", "radii", "n"),
-}
 
 
 def build_victim(name: str, spec: Mapping, data: Dataset) -> Victim:
@@ -50,29 +46,15 @@ def build_victim(name: str, spec: Mapping, data: Dataset) -> Victim:
 
 def checked_cells(config: ConfigDict, data: Dataset | None = None) -> dict[str, dict]:
     """{name: cell} as plain dicts; ValueError, before hours of attacks, for what can not run on the data (the config's)."""
-    check_needed(config.attack)
     cells, data = config.attack.cells.to_dict(), load_data(config, "test") if data is None else data
     for name, cell in cells.items():
         known = config.attack.get("surrogates", ())
         check_cell(f"config.attack.cells.{name}", cell, data.image_shape, data.num_classes, known)
-    if not cells:
-        raise ValueError("config.attack.cells names no attack.")
     for victim in config.attack.classifiers:
         for name in cells:
             evaluate.ledger_path("", victim, name)  # names that can be files
     check_figures(config.attack, cells)
     return cells
-
-
-def check_needed(spec: ConfigDict) -> None:
-    """ValueError for a field that is missing, even if it is read late."""
-    for part, names in NEEDED.items():
-        section = spec if not part else spec.get(part)
-        for name in names if section is not None else ():
-            if name not in section:
-                raise ValueError(
-                    f"config.{'.'.join(filter(None, ('attack', part)))} needs the field {name!r}; it has {sorted(section)}."
-                )
 
 
 def check_figures(spec: ConfigDict, cells: Mapping[str, Mapping]) -> None:
@@ -93,6 +75,8 @@ def check_figures(spec: ConfigDict, cells: Mapping[str, Mapping]) -> None:
             raise ValueError(
                 f"config.attack.curve.cells: {name!r} has no threat, so no radius to draw a curve over."
             )
+        if cells[name]["threat"]["name"] in spec.curve.radii:
+            check_radii("config.attack.curve", cells[name], spec.curve.radii[cells[name]["threat"]["name"]])
 
 
 def evaluations(config: ConfigDict, workdir: Path, data: Dataset) -> dict[str, Evaluation]:
@@ -122,13 +106,21 @@ def check_gradients(config: ConfigDict, evaluation: Evaluation, rows: list[dict]
     )
 
 
-def main(config: ConfigDict, workdir: Path) -> None:
-    """Runs all cells."""
-    started = time.perf_counter()
+def prepare(config: ConfigDict) -> tuple[Dataset, dict]:
+    """The data, and the cells; ValueError for what can not run."""
     need(config, "attack")
     data = load_data(config, "test")
-    cells = checked_cells(config, data)
+    check_n("attack", config.attack.n, data)
+    for kind in ("classifiers", "surrogates"):
+        for name, spec in config.attack.to_dict().get(kind, {}).items():
+            check_arguments(f"config.attack.{kind}.{name}", classifiers, spec)
     curves_of(config.attack)  # says now what it can not draw
+    return data, checked_cells(config, data)
+
+
+def main(config: ConfigDict, workdir: Path, data: Dataset, cells: Mapping) -> None:
+    """Runs all cells."""
+    started = time.perf_counter()
     rows, pictures, records, sections = {}, {}, [], {}
     everything = evaluations(config, workdir, data)
     for name, evaluation in everything.items():
@@ -159,7 +151,8 @@ def main(config: ConfigDict, workdir: Path) -> None:
         notes=["An image counts only if it is right before and after the attack. "
                f"**{ALL}**: the minimum over the attacks of the row, image by image, on the images that all of them have; "
                f"**{WHOLE}**: over those attacks alone that have all images, where others have fewer. "
-               "Image by image: [per_image.csv](per_image.csv)."],
+               "Image by image: [per_image.csv](per_image.csv).",
+               *evaluate.machine_notes((workdir / "ledger").glob("*.jsonl"))],
         sections=sections,
     )  # fmt: skip
     print(evaluate.terminal_table(records))
@@ -169,4 +162,4 @@ def main(config: ConfigDict, workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, prepare)

@@ -140,7 +140,9 @@ def in_stages(
 
     def stage(attack):
         batched = pooled(attack, slots)
-        return spread(lambda variables, batch: batched(as_classifier(setting.model, variables), *batch), mesh)
+        return spread(
+            lambda variables, batch: batched(as_classifier(setting.model, variables), *batch), mesh, None
+        )
 
     stages, variables = [stage(attack) for attack in attacks.values()], shared(setting.variables, mesh)
     keys = jax.random.split(jax.random.key(2), (len(stages), n))

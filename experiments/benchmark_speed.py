@@ -107,7 +107,7 @@ def attack_call(
         classifier = as_classifier(model, variables)
         return jax.vmap(lambda x, y, key: attack(classifier, x, y, key))(*batch)
 
-    ours, keys = spread(run, mesh), jax.random.split(jax.random.key(2), len(x))
+    ours, keys = spread(run, mesh, None), jax.random.split(jax.random.key(2), len(x))
     variables, batch = shared(variables, mesh), split((x, y, keys), mesh)
     return lambda: ours(variables, batch)
 
@@ -159,7 +159,7 @@ def unet_rows(sizes: Sizes, repeats: int, peers: Peers) -> list[Row]:
 def forward_row(net: Network) -> Row:
     """One evaluation."""
     mesh = mesh_for(len(net.x))
-    forward = spread(lambda variables, batch: net.sizes.unet.apply(variables, *batch), mesh)
+    forward = spread(lambda variables, batch: net.sizes.unet.apply(variables, *batch), mesh, None)
     variables, batch = shared(net.variables, mesh), split((net.x, net.t), mesh)
     side = net.peers.module
     peer = side and side.forward(net.theirs, net.x, net.t, net.peers.device)
@@ -176,7 +176,7 @@ def gradient_row(net: Network) -> Row:
         step = lambda x, _: (x - DESCENT * jax.grad(height)(x), None)  # noqa: E731
         return jax.lax.scan(step, batch[0], length=steps)[0]
 
-    ours, variables = spread(descend, mesh), shared(net.variables, mesh)
+    ours, variables = spread(descend, mesh, None), shared(net.variables, mesh)
     batch, side = split((net.x, net.t), mesh), net.peers.module
     peer = side and side.descend(net.theirs, net.x, net.t, DESCENT, steps, net.peers.device)
     check = lambda x: close("input gradients", x - net.x, net.images(peer()) - np.asarray(net.x))  # noqa: E731
@@ -242,7 +242,7 @@ def sampling_row(net: Network, name: str, solver: Any, steps: int) -> Row:
         denoise = denoiser(PROCESS, "eps", time_label(as_net(net.sizes.unet, variables), **LABEL), clip=1.0)
         return jax.vmap(lambda x, key: sample(solver, denoise, x, ts, key))(*batch)
 
-    ours, side = spread(run, mesh), net.peers.module
+    ours, side = spread(run, mesh, None), net.peers.module
     variables, batch = shared(net.variables, mesh), split((net.x, keys), mesh)
     peer = side and side.sampler(net.theirs, name, steps, net.x, net.peers.device)
 

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from cells import Cell, arguments_of, given_by_threat, judged_by, stages_of, without_radius
-from common import check_known
+from field_checks import check_known
+from part_checks import check_arguments
 
 import jaxdiff.attacks
 from jaxdiff.attacks import autoattack, patch, universal
@@ -47,6 +48,7 @@ OWN_NORM = {"apgd_l1": "l1", "square_l1": "l1", "square_l2": "l2", "square_linf"
 # What the defenses know; only purifiers carry the last two.
 GRADIENTS = (*VIEWS, "adjoint", "surrogate")
 COUNTS = ("n", "eot", "draws", "restarts", "targets")
+NAMESPACES = {"autoattack": autoattack, "judge": protocols}  # of the others' parts: jaxdiff.attacks
 
 
 def check_cell(
@@ -89,6 +91,9 @@ def _check_fields(cell: Cell) -> None:
         if field in cell:
             targeted = field == "objective" and "targets" in cell
             _check_part(field, cell[field], "targeted objective" if targeted else field)
+            check_arguments(repr(field), NAMESPACES.get(field, jaxdiff.attacks), cell[field])
+    if not isinstance(cell.get("stop", True), bool):
+        raise ValueError(f"'stop' is True or False; got {cell['stop']!r}.")
     known = cell.get("judge", {}).get("known", False)
     if not isinstance(known, bool):
         raise ValueError(f"'known' of a judge is True or False; got {known!r}.")

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from train_classifier import train_classifier
 
 import jaxdiff.models
+from jaxdiff import checks
 from jaxdiff.build import build
 from jaxdiff.data import dataset
 from jaxdiff.models import convert, load_npz
@@ -27,15 +28,16 @@ __all__ = ["converted", "fitted", "trained", "untrained"]
 
 def converted(model: Mapping, weights: str, converter: str, image_shape: tuple[int, ...]) -> tuple[Any, Any]:
     """A PyTorch state dict saved as npz; `weights` may contain environment variables, `converter` is in `models.convert`."""
+    checks.instance("converted", str, "'$JAXDIFF_WEIGHTS_DIR/resnet20.npz'", weights=weights)
+    converters = [n for n in dir(convert) if n.endswith("_from_torch")]
+    checks.known("converted", converters, converter=converter)
     path = os.path.expandvars(weights)
     if unset := re.search(r"\$\{?(\w+)", path):
         raise ValueError(
             f"The weights {weights!r} need the environment variable {unset[1]}, which is not set."
         )
-    module, convertible = build(jaxdiff.models, model), getattr(convert, converter, None)
-    if convertible is None:
-        raise ValueError(f"jaxdiff.models.convert has no {converter!r}; one is 'resnet_cifar_from_torch'.")
-    variables = convertible(load_npz(path))
+    module = build(jaxdiff.models, model)
+    variables = getattr(convert, converter)(load_npz(path))
     expected = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, *image_shape)))
     shapes = lambda tree: jax.tree.map(jnp.shape, tree)  # noqa: E731
     if shapes(expected) != shapes(variables):
@@ -45,20 +47,28 @@ def converted(model: Mapping, weights: str, converter: str, image_shape: tuple[i
 
 def trained(workdir: str, section: str) -> tuple[Any, Any]:
     """The classifier of `section` in the workdir of another experiment; one that is not finished is trained on."""
-    path = Path(workdir) / "config.json"
+    checks.instance("trained", (str, Path), "'runs/digits'", workdir=workdir)
+    if not str(workdir):
+        raise ValueError("trained needs the workdir of an experiment; got ''.")
+    workdir = Path(workdir).expanduser()
+    path = workdir / "config.json"
     if not path.is_file():
         raise ValueError(
-            f"No experiment in {workdir!r}: train a classifier there first (experiments/train_classifier.py)."
+            f"No experiment in {str(workdir)!r}: train a classifier there first (experiments/train_classifier.py)."
         )
-    config = ConfigDict(json.loads(path.read_text()))
+    try:
+        config = ConfigDict(json.loads(path.read_text()))
+    except ValueError as error:
+        raise ValueError(f"{path} is unreadable ({error}); restore it, or choose another workdir.") from error
     check_fields(config)
     if section not in config:
-        raise ValueError(f"The experiment in {workdir!r} has no {section!r}; it has {sorted(config)}.")
-    return build(jaxdiff.models, config[section].model), train_classifier(config, Path(workdir), section)
+        raise ValueError(f"The experiment in {str(workdir)!r} has no {section!r}; it has {sorted(config)}.")
+    return build(jaxdiff.models, config[section].model), train_classifier(config, workdir, section)
 
 
 def untrained(model: Mapping, image_shape: tuple[int, ...], seed: int = 0) -> tuple[Any, Any]:
     """Random weights: for trying things out."""
+    checks.count("untrained", 0, 2**63 - 1, seed=seed)
     module = build(jaxdiff.models, model)
     key = purpose(jax.random.key(seed), "initialise")
     return module, jax.jit(module.init)(key, jnp.zeros((1, *image_shape)))
@@ -70,13 +80,16 @@ def fitted(
     image_shape: tuple[int, ...],
     steps: int = 100,
     batch_size: int = 64,
-    lr: float = 1e-2,
+    lr: float | int = 1e-2,
     seed: int = 0,
 ) -> tuple[Any, Any]:
     """A few steps of Adam on the train split of `data`, in memory: right on some images, for trying things out in earnest.
 
     Only parameters are trained: batch statistics stay as they were initialised.
     """
+    checks.count("fitted", steps=steps, batch_size=batch_size)
+    checks.number("fitted", "(0, inf)", lr=lr)
+    checks.count("fitted", 0, 2**32 - 1, seed=seed)
     module, variables = untrained(model, image_shape, seed)
     train, tx = build(dataset, data, split="train"), optax.adam(lr)
     params = variables["params"]

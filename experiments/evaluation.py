@@ -12,12 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from cells import Cell, norm_of, stages_of, transferred, without_radius
-from common import purpose
+from common import purpose, width
 from judging import Victim, attack_keys, is_random, judge_function, judged_cell, protocol_of
 
 import jaxdiff
 from jaxdiff import evaluate
 from jaxdiff.attacks import Stepwise, lost, pooled
+from jaxdiff.chunks import in_chunks
 from jaxdiff.data.dataset import Dataset
 from jaxdiff.defenses import protocols
 from jaxdiff.evaluate.summary import robust, share
@@ -45,8 +46,6 @@ def attack_function(
     norm = jax.vmap(norm_of(cell))
 
     def within(radius, x, result):
-        if not free:
-            return result
         found = norm(result["adversarial"] - x)
         # What is not finite is for the judge to see.
         far = jnp.isfinite(found) & (found > radius * (1.0 + 1e-5))
@@ -61,19 +60,20 @@ def attack_function(
         if protocol is not None:
             attack = protocols.known_to(protocol, attack)
         keys = attack_keys(arguments["key"], batch["id"])
-        examples, width = (batch["image"], batch["label"], keys), min(slots, len(keys))
-        if not isinstance(attack, Stepwise):
-            attacked = lambda e: attack(classifier, *e)  # noqa: E731
-            x_adv = jax.lax.map(attacked, examples, batch_size=width)
-            return within(arguments["radius"], batch["image"], {"adversarial": x_adv})
-        wrong = jnp.zeros(len(keys), bool)
-        if stop:
-            is_lost = lambda e: lost(classifier(e[0], e[2]), e[1])  # noqa: E731
-            wrong = jax.lax.map(is_lost, examples, batch_size=width)
-        found = pooled(attack, slots, stop)(classifier, *examples, batch["real"] & ~wrong)
-        seen = {} if random else {"won": found.won, "wrong": wrong}
-        result = {"adversarial": found.x, "queries": found.queries} | seen
-        return within(arguments["radius"], batch["image"], result)
+        examples = batch["image"], batch["label"], keys
+        by_example = lambda f: in_chunks(lambda e: jax.vmap(f)(*e), slots)(examples)  # noqa: E731
+        if isinstance(attack, Stepwise):
+            wrong = jnp.zeros(len(keys), bool)
+            if stop:
+                wrong = by_example(lambda x, y, key: lost(classifier(x, key), y))
+            found = pooled(attack, slots, stop)(classifier, *examples, batch["real"] & ~wrong)
+            seen = {} if random else {"won": found.won, "wrong": wrong}
+            result = {"adversarial": found.x, "queries": found.queries} | seen
+        else:
+            result = {"adversarial": by_example(lambda *e: attack(classifier, *e))}
+        if not free:
+            return result
+        return in_chunks(lambda e: within(arguments["radius"], *e), slots)((batch["image"], result))
 
     return run
 
@@ -97,7 +97,7 @@ class Setting(NamedTuple):
     workdir: Path
     key: jax.Array
     batch_size: int
-    slots: int  # examples that a device attacks at a time
+    slots: int  # examples that a device attacks, or judges, at a time
     fingerprint: str  # of the library's version and what the config says beyond the cells
 
     @classmethod
@@ -115,7 +115,7 @@ class Setting(NamedTuple):
         digest = evaluate.fingerprint(
             jaxdiff.__version__, config.data, config.seed, section.get("purify"), parts
         )
-        return cls(data, ids, workdir, key, batch_size, section.get("slots", batch_size // devices), digest)
+        return cls(data, ids, workdir, key, batch_size, width(section), digest)
 
 
 class Evaluation:
@@ -175,9 +175,12 @@ class Evaluation:
         attack = self._once(
             evaluate.fingerprint("attack", stage, programs),
             lambda: attack_function(victim, cell, attack_of, setting.slots, others),
+            None,
         )
         judged = {k: cell.get(k) for k in ("objective", "judge", "threat")} | {"targets": "targets" in cell}
-        judge = self._once(evaluate.fingerprint("judge", judged), lambda: judge_function(victim, cell))
+        judge = self._once(
+            evaluate.fingerprint("judge", judged), lambda: judge_function(victim, cell), setting.slots
+        )
         arguments = self.arguments | {"radius": jnp.float32(radius if radius is not None else 0.0)}
         digests = [self.digests[other] for other in others]
         path = evaluate.ledger_path(setting.workdir / "ledger", victim.name, name)
@@ -199,9 +202,9 @@ class Evaluation:
         )
         return ledger.select(ids), pictures
 
-    def _once(self, program: str, make: Callable[[], Callable]) -> Callable:
+    def _once(self, program: str, make: Callable[[], Callable], width: int | None) -> Callable:
         if program not in self.compiled:
-            self.compiled[program] = dealt(spread(make(), self.mesh), self.mesh.size)
+            self.compiled[program] = dealt(spread(make(), self.mesh, width), self.mesh.size)
         return self.compiled[program]
 
 

@@ -98,7 +98,7 @@ def judge_function(victim: Victim, cell: Cell) -> Callable:
             finite = jnp.all(jnp.isfinite(final))
         else:
             before, after = jax.vmap(lambda x: judged(x, key))(both)
-        found = evaluate.outcome(image, x_adv, before, after, loss(after, label), norm(x_adv - image))
+        found = evaluate.outcome(image, x_adv, before, after, loss(after, label), norm(x_adv - image), label)
         return found | more | {"finite": found["finite"] & finite}
 
     return lambda arguments, batch: jax.vmap(one, (None, 0, 0, 0, 0))(

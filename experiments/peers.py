@@ -27,8 +27,8 @@ def find_peers(library: str, cores: int) -> Peers:
     absent = [name for name in ("torch", library) if importlib.util.find_spec(name) is None]
     if absent:
         return Peers(None, missing=f"no {' and no '.join(absent)} here; to compare: {INSTALL}")
-    module = importlib.import_module("benchmark_peers")
     try:
+        module = importlib.import_module("benchmark_peers")
         return Peers(module, module.start(jax.default_backend(), cores))
     except ImportError as error:
         return Peers(None, missing=str(error))

@@ -1,7 +1,7 @@
 """Figures and notes of the robustness report, from ledgers, kept pictures and metrics."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,11 +9,13 @@ import numpy as np
 from common import Score
 from evaluation import Evaluation, Setting
 from ml_collections import ConfigDict
+from part_checks import about
 from sample import draw_trajectory
 from train_score import draw_samples
 
+import jaxdiff.attacks
 from jaxdiff import evaluate
-from jaxdiff.evaluate.summary import share
+from jaxdiff.build import build
 
 SECTIONS = ("score", "classifier", "adversarial_training")
 Rows = Mapping[tuple[str, str], list[dict]]
@@ -105,6 +107,13 @@ def draw_curve(job: Job, path: Path) -> Path:
     )
 
 
+def check_radii(where: str, cell: Mapping, radii: Sequence[float]) -> None:
+    """ValueError for a radius that the threat of a cell can not have."""
+    for radius in radii:
+        with about(f"{where}.radii"):
+            build(jaxdiff.attacks, {**cell["threat"], "radius": radius})
+
+
 def radius_series(evaluation: Evaluation, attack: str, cell: Mapping, curve: ConfigDict) -> tuple:
     """(accuracy, low, high) of a cell at the radii of a curve."""
     found = [evaluate.summarise(evaluation.run(attack, cell, r, curve.n)[0]) for r in curve.radii]
@@ -119,8 +128,11 @@ def same_images(rows: Rows) -> list[str]:
         ranking = sorted(cells, key=lambda a: _accuracy(cells[a]))
         listed = ", ".join(f"{a} {100 * _accuracy(cells[a]):.1f} %" for a in ranking)
         worst = evaluate.worst_case(list(cells.values()))
+        images = f"{worst['n']} images"
+        if worst["nonfinite"]:
+            images += f" ({worst['nonfinite']} not finite, so not robust)"
         notes.append(
-            f"**{defense}**: the number that counts is the one under {ranking[0]}. On the same {worst['n']} images: {listed}; "
+            f"**{defense}**: the number that counts is the one under {ranking[0]}. On the same {images}: {listed}; "
             f"still right under every attack at once: {100 * worst['accuracy']:.1f} %."
         )
     return notes
@@ -143,4 +155,4 @@ def stage_seconds(workdir: Path, records: list[dict]) -> dict[str, float]:
 
 
 def _accuracy(rows: list[dict]) -> float:
-    return float(np.mean([share(row) for row in rows]))
+    return evaluate.summarise(rows)["accuracy"]

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from cell_checks import check_cell
-from common import Score, build_score, check_known, load_data, need, run
+from common import Score, build_score, load_data, need, run
 from evaluation import Evaluation, Setting, Victim
+from field_checks import check_known
 from ml_collections import ConfigDict
-from report import Job, Trained, draw_figures, same_images, stage_seconds
+from part_checks import check_n
+from report import Job, Trained, check_radii, draw_figures, same_images, stage_seconds
 from train_classifier import train_classifier
 from train_score import train_score
 from training import side_by_side
@@ -36,12 +38,7 @@ ATTACKS = ("standard", "fgsm", "pgd", "blind_pgd", "bpda", "adaptive_pgd")  # th
 
 def train_all(config: ConfigDict, workdir: Path) -> Trained:
     """Trains, or restores, what the cells of the config need."""
-    used = [d for d in DEFENSES if d in config.robustness.cells]
-    purified = "diffpure" in used
-    if purified:
-        need(config, "score")
-    sections = list(dict.fromkeys(DEFENSES[d] for d in used))
-    need(config, *sections)
+    sections, purified = check_needs(config)
     score_params, variables = side_by_side(
         lambda: train_score(config, workdir) if purified else None,
         lambda: {s: train_classifier(config, workdir, s, line=1) for s in sections},
@@ -78,15 +75,17 @@ def full_cell(config: ConfigDict, cell: Mapping) -> dict[str, Any]:
 
 def cells_in_order(config: ConfigDict, data: Dataset) -> dict[tuple[str, str], dict[str, Any]]:
     """{(defense, attack): cell}, rows and columns in the order of a paper; ValueError for what can not run on the data."""
-    cells = config.robustness.cells
+    cells = config.robustness.cells.to_dict()
     check_known("config.robustness.cells", cells, set(DEFENSES))
     for defense, attacks in cells.items():
         for attack, cell in attacks.items():
-            name, cell = f"config.robustness.cells.{defense}.{attack}", full_cell(config, cell.to_dict())
+            name = f"config.robustness.cells.{defense}.{attack}"
+            if isinstance(cell, Mapping):  # else `check_cell` says so
+                cell = full_cell(config, cell)
             check_cell(name, cell, data.image_shape, data.num_classes)
     rank = lambda attack: (ATTACKS.index(attack) if attack in ATTACKS else len(ATTACKS), attack)  # noqa: E731
     order = [(d, a) for d in DEFENSES if d in cells for a in sorted(cells[d], key=rank)]
-    full = {(d, a): full_cell(config, cells[d][a].to_dict()) for d, a in order}
+    full = {(d, a): full_cell(config, cells[d][a]) for d, a in order}
     check_curve(config, full)
     return full
 
@@ -100,14 +99,31 @@ def check_curve(config: ConfigDict, cells: Mapping[tuple[str, str], Mapping]) ->
             raise ValueError(
                 f"config.robustness.curve.cells names {name!r}; the cells with a radius are {with_radius}."
             )
+        check_radii("config.robustness.curve", known[name], config.robustness.curve.radii)
 
 
-def main(config: ConfigDict, workdir: Path) -> None:
-    """Runs all stages."""
-    started = time.perf_counter()
+def prepare(config: ConfigDict) -> tuple[Dataset, dict]:
+    """The data, and the cells in order; ValueError for what can not run."""
     need(config, "robustness")
     data = load_data(config, "test")
-    cells = cells_in_order(config, data)
+    check_n("robustness", config.robustness.n, data)
+    check_needs(config)
+    return data, cells_in_order(config, data)
+
+
+def check_needs(config: ConfigDict) -> tuple[list[str], bool]:
+    """The sections that are trained for the cells of a config, and whether a score network is; ValueError for missing ones."""
+    used = [d for d in DEFENSES if d in config.robustness.cells]
+    sections, purified = list(dict.fromkeys(DEFENSES[d] for d in used)), "diffpure" in used
+    need(config, *sections, *["score"] * purified)
+    if purified:
+        need(config.robustness, "purify")
+    return sections, purified
+
+
+def main(config: ConfigDict, workdir: Path, data: Dataset, cells: Mapping) -> None:
+    """Runs all stages."""
+    started = time.perf_counter()
     trained = train_all(config, workdir)
     setting = Setting.of(config, config.robustness, "robustness", data, workdir)
     evaluations = {
@@ -132,11 +148,11 @@ def main(config: ConfigDict, workdir: Path) -> None:
         records=records,
         figures=figures,
         stages=stage_seconds(workdir, records),
-        notes=same_images(rows),
+        notes=same_images(rows) + evaluate.machine_notes((workdir / "ledger").glob("*.jsonl")),
     )
     print(evaluate.terminal_table(records))
     print(f"\n{time.perf_counter() - started:.0f} s; report: {path}")
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, prepare)

@@ -20,13 +20,14 @@ from common import (
     need,
     purpose,
     run,
+    width,
 )
 from ml_collections import ConfigDict
 from tqdm import tqdm
 from training import example_inputs, final_params, start_state
 
 from jaxdiff.build import build
-from jaxdiff.diffusion import grids, solvers, trajectory
+from jaxdiff.diffusion import grids, prior, solvers, trajectory
 from jaxdiff.evaluate import image_grid, trajectory_strip
 from jaxdiff.train import Checkpoints, abstract, data_mesh, spread
 
@@ -50,9 +51,9 @@ def load_score(config: ConfigDict, workdir: Path) -> tuple[Score, Any, tuple[int
 
 def draw(config: ConfigDict, score: Score, params: Any, image_shape: tuple[int, ...], n: int) -> np.ndarray:
     """n samples [n, H, W, C] in [0, 1]; sample i is the same whatever n and the batch size are."""
-    mesh = data_mesh()
-    size = -(-config.score.sample.batch_size // mesh.size) * mesh.size
-    sampler = spread(build_sampler(score, config.score.sample, image_shape), mesh)
+    spec, mesh = config.score.sample, data_mesh()
+    size = -(-spec.batch_size // mesh.size) * mesh.size
+    sampler = spread(build_sampler(score, spec, image_shape), mesh, width(spec))
     key = purpose(jax.random.key(config.seed), "samples")
     starts = tqdm(range(0, n, size), desc="sampling", unit="batch")
     images = [jax.device_get(sampler(params, example_keys(key, jnp.arange(i, i + size)))) for i in starts]
@@ -80,7 +81,7 @@ def draw_trajectory(
     def states(params, keys):
         def one(key):
             noise_key, solve_key = jax.random.split(key)
-            x = score.process.sigma(ts[0]) * jax.random.normal(noise_key, image_shape)
+            x = prior(score.process, ts, image_shape, noise_key)
             return trajectory(solver, score.denoiser(params, spec.clip), x, ts, solve_key)[shown]
 
         return from_network(jax.vmap(one)(keys))
@@ -97,12 +98,15 @@ def main(config: ConfigDict, workdir: Path) -> None:
         raise ValueError(f"--n is a number of samples, at least 1; got {n}.")
     score, params, image_shape = load_score(config, workdir)
     images = draw(config, score, params, image_shape, n)
+    broken = int((~np.isfinite(images).reshape(n, -1).all(1)).sum())
     folder = workdir / "samples"
     folder.mkdir(exist_ok=True)
     np.save(folder / "samples.npy", images)
     grid = image_grid(images[:100], folder / "samples.png")
     strip = draw_trajectory(config, score, params, image_shape, folder / "trajectory.png")
     print(f"{n} samples in {folder / 'samples.npy'}; pictures: {grid}, {strip}")
+    if broken:
+        print(f"WARNING: {broken} of {n} samples are not finite; their pixels are magenta in the pictures.")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,9 @@ def shrink(config: ConfigDict, classifier: Mapping | None = None) -> ConfigDict:
     for grid in (config.score.sample.grid, config.robustness.purify.grid):
         grid.steps = 2
     for name in ("score", "classifier", "adversarial_training"):
-        config[name].train.update(steps=4, batch_size=8, log_every=1, checkpoint_every=2, draw_every=4)
+        config[name].train.update(
+            steps=4, batch_size=8, log_every=1, checkpoint_every=2, draw_every=4, ema_decays=(0.5,)
+        )
         config[name].optimizer.warmup = 1
         if classifier and name != "score":
             config[name].model = dict(classifier)

@@ -15,14 +15,15 @@ from ml_collections import ConfigDict
 from training import example_inputs, final_params, train
 
 import jaxdiff.models
-from jaxdiff.attacks import ascent, objectives, threat, untargeted
+from jaxdiff.attacks import ascent, lost, objectives, threat, untargeted
 from jaxdiff.build import build
 from jaxdiff.data.stream import epoch
 from jaxdiff.defenses import training as defenses
 from jaxdiff.evaluate import proportion
 from jaxdiff.models import as_classifier
+from jaxdiff.models.layers import example_rngs
 from jaxdiff.train import data_mesh, spread
-from jaxdiff.types import Attack
+from jaxdiff.types import Attack, PRNGKeys
 
 SECTION = flags.DEFINE_string(
     "section", "classifier", "Which classifier: classifier or adversarial_training."
@@ -33,6 +34,12 @@ def training_attack(spec: ConfigDict) -> Attack:
     """The attack of adversarial training."""
     limits = build(threat, spec.threat)
     return untargeted(build(ascent, spec.ascent, threat=limits), build(objectives, spec.objective))
+
+
+def repeated(keys: PRNGKeys, rows: int) -> PRNGKeys:
+    """Keys for `rows` rows that are the batch again and again (clean, then attacked): each row has its own."""
+    copies = range(rows // len(keys))
+    return jnp.concatenate([jax.vmap(jax.random.fold_in, (0, None))(keys, copy) for copy in copies])
 
 
 def classifier_loss(section: ConfigDict, model: Any) -> Callable:
@@ -49,9 +56,10 @@ def classifier_loss(section: ConfigDict, model: Any) -> Callable:
         def predict(x, train):
             nonlocal updated  # every loss calls it once with train=True, outside of any transformation
             variables = {"params": params, **model_state}
-            if not (train and model_state):
-                return model.apply(variables, x, train=train)
-            logits, updated = model.apply(variables, x, train=True, mutable=list(model_state))
+            if not train:
+                return model.apply(variables, x, train=False)
+            rngs = example_rngs(repeated(part("dropout"), len(x)))
+            logits, updated = model.apply(variables, x, train=True, rngs=rngs, mutable=list(model_state))
             return logits
 
         x = jax.vmap(augmented)(batch["image"], part("augment"))
@@ -79,14 +87,15 @@ def main(config: ConfigDict, workdir: Path) -> None:
     need(config, SECTION.value)
     variables = train_classifier(config, workdir, SECTION.value)
     model, test = build(jaxdiff.models, config[SECTION.value].model), load_data(config, "test")
-    predict = spread(
-        lambda v, x: jnp.argmax(jax.vmap(as_classifier(model, v), (0, None))(x, None), -1), data_mesh()
-    )
-    right = []
+
+    def is_right(variables, batch):
+        classifier = as_classifier(model, variables)
+        return jax.vmap(lambda x, y: ~lost(classifier(x), y))(*batch)
+
+    judge, right = spread(is_right, data_mesh(), 64), []
     for batch in epoch(test, 64 * data_mesh().size):
-        right += (jax.device_get(predict(variables, batch["image"])) == batch["label"])[
-            batch["valid"]
-        ].tolist()
+        found = jax.device_get(judge(variables, (batch["image"], batch["label"])))
+        right += found[batch["valid"]].tolist()
     accuracy, low, high, n = proportion(right)
     print(
         f"{SECTION.value}: test accuracy {100 * accuracy:.2f} % [{100 * low:.2f}, {100 * high:.2f}], n = {n}"

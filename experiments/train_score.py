@@ -19,6 +19,7 @@ from common import (
     need,
     purpose,
     run,
+    width,
 )
 from ml_collections import ConfigDict
 from training import example_inputs, final_params, train
@@ -26,11 +27,12 @@ from training import example_inputs, final_params, train
 from jaxdiff.build import build
 from jaxdiff.diffusion import denoising, losses, time_label
 from jaxdiff.evaluate import image_grid
+from jaxdiff.models.layers import example_rngs
 from jaxdiff.train import TrainState, data_mesh, spread
 
 
 def score_loss(config: ConfigDict, score: Score) -> Callable:
-    """The denoising loss of a batch, for `make_step`; every example has its own time, noise and augmentation."""
+    """The denoising loss of a batch, for `make_step`; every example draws its own time, noise, augmentation and dropout."""
     losses_of = denoising(score.process, score.kind, build(losses, config.score.weight))
     draw_time, augmented = build(losses, config.score.time), build_augment(config.score.augment)
 
@@ -40,7 +42,7 @@ def score_loss(config: ConfigDict, score: Score) -> Callable:
         x0 = 2.0 * jax.vmap(augmented)(batch["image"], part("augment")) - 1.0
 
         def predict(x_t, label):
-            rngs = {"dropout": purpose(key, "dropout")}
+            rngs = example_rngs(part("dropout"))
             return score.model.apply({"params": params}, x_t, label, train=True, rngs=rngs)
 
         t = jax.vmap(draw_time)(part("time"))
@@ -55,12 +57,11 @@ def draw_samples(
 ) -> Callable[[Any, Path], Path]:
     """(params, path) -> a grid of samples; always from the same noise, so that pictures can be compared."""
     spec, mesh = config.score.sample, data_mesh()
-    count = spec.n + -spec.n % mesh.size
-    sampler = spread(build_sampler(score, spec, image_shape), mesh)
+    sampler = spread(build_sampler(score, spec, image_shape), mesh, width(spec))
 
     def draw(params: Any, path: Path) -> Path:
-        keys = example_keys(purpose(jax.random.key(config.seed), "samples"), jnp.arange(count))
-        return image_grid(jax.device_get(sampler(params, keys))[: spec.n], path)
+        keys = example_keys(purpose(jax.random.key(config.seed), "samples"), jnp.arange(spec.n))
+        return image_grid(jax.device_get(sampler(params, keys)), path)
 
     return draw
 

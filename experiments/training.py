@@ -11,6 +11,7 @@ from common import purpose
 from ml_collections import ConfigDict
 
 from jaxdiff.build import build
+from jaxdiff.checks import count
 from jaxdiff.data.dataset import Dataset
 from jaxdiff.data.stream import stream
 from jaxdiff.evaluate.fingerprints import plain
@@ -34,6 +35,8 @@ from jaxdiff.train import (
     training_devices,
 )
 
+COUNTS = ("steps", "batch_size", "accumulate", "log_every", "checkpoint_every", "keep")
+
 
 def start_state(section: ConfigDict, model: Any, inputs: tuple, seed: int) -> tuple[TrainState, Any]:
     """The state of step 0 on the training devices, and its optimiser."""
@@ -41,6 +44,14 @@ def start_state(section: ConfigDict, model: Any, inputs: tuple, seed: int) -> tu
     tx = build(optimizer, section.optimizer, total=section.train.steps)
     state = init_state(params, tx, section.train.ema_decays, model_state)
     return shared(state, data_mesh(training_devices())), tx
+
+
+def check_settings(where: str, settings: ConfigDict) -> None:
+    """ValueError unless every number of steps, images or checkpoints is there and is one."""
+    missing = [name for name in COUNTS if name not in settings]
+    if missing:
+        raise ValueError(f"{where} needs {missing[0]!r}; it has {sorted(settings)}.")
+    count(where, **{name: settings[name] for name in COUNTS})
 
 
 def train(
@@ -57,9 +68,11 @@ def train(
 ) -> TrainState:
     """Trains to `section.train.steps` from wherever `folder` stands; returns the final state.
 
+    `section.train.ema_warmup`, if given, is how the averages begin (see `jaxdiff.train.average`).
     `draw(state, path)` makes a picture every `draw_every` steps; `line` is that of the progress bar.
     """
     settings = section.train
+    check_settings(f"config.{name}.train", settings)
     key = purpose(jax.random.key(seed), name)
     state, tx = start_state(section, model, inputs, seed)
     batches = stream(data, settings.batch_size, seed, shard=(jax.process_index(), jax.process_count()))
@@ -67,7 +80,13 @@ def train(
         state = resume(checkpoints, state, batches)
         if int(state.step) >= settings.steps:
             return state
-        step = make_step(loss, tx, settings.ema_decays, accumulate=settings.accumulate)
+        step = make_step(
+            loss,
+            tx,
+            settings.ema_decays,
+            accumulate=settings.accumulate,
+            ema_warmup=settings.get("ema_warmup", "corrected"),
+        )
         hooks = [
             progress(settings.steps, settings.batch_size, desc=name, position=line),
             jsonl(folder / "metrics.jsonl", settings.batch_size, settings.log_every, settings.steps),

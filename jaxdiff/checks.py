@@ -102,6 +102,7 @@ def believable(x: Array, y: Array | None = None, classes: int = 0) -> Bool[Array
     inside = jnp.all((x >= 0.0) & (x <= 1.0))
     if y is None or jnp.ndim(y) or not jnp.issubdtype(jnp.result_type(y), jnp.integer):
         return inside
+    y = _wide_enough(jnp.asarray(y))
     return inside & (y >= 0) & (y < classes)
 
 
@@ -202,7 +203,12 @@ def _integers(who: str, y: Any) -> Array:
     y = _array(who, y, "labels")
     if not jnp.issubdtype(y.dtype, jnp.integer):
         raise ValueError(f"{who}: labels are integers; got {y.dtype}. Use y.astype('int32').")
-    return y
+    return _wide_enough(y)
+
+
+def _wide_enough(y: Array) -> Array:
+    """Integers of 32 bits or more: in int8, 1 < 1000 is false, because 1000 is no number there."""
+    return y.astype(jnp.int32) if y.dtype.itemsize < 4 else y
 
 
 def _in_box(who: str, x: Array) -> Array:
@@ -228,9 +234,9 @@ def range_remedy(low: float, high: float) -> str:
 
 
 def _extremes(x: Array) -> tuple[float, float]:
-    """The least and the largest value of a concrete array, also while a function around it is traced."""
-    with jax.ensure_compile_time_eval():
-        return float(jnp.min(x)), float(jnp.max(x))
+    """The least and the largest value; by numpy, for which a known array stays known while something else is traced."""
+    values = np.asarray(x)
+    return float(values.min()), float(values.max())
 
 
 def _in_range(who: str, y: Array, classes: int | None) -> Array:

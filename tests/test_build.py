@@ -3,12 +3,22 @@
 import ast
 import subprocess
 import sys
+import types
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
+import refusals
+import refused_build
+from jaxtyping import Array, Float, ScalarLike
+from ml_collections import ConfigDict
 
 import jaxdiff
-from jaxdiff.build import build
+from jaxdiff import models
+from jaxdiff.build import build, fits
 from jaxdiff.diffusion import grids, process, solvers
 
 ROOT = Path(jaxdiff.__file__).parent
@@ -24,20 +34,70 @@ def test_builds_by_name_with_context():
     assert callable(build(solvers, {"name": "ddim", "eta": 0.5}, process=vp).step)
 
 
+told = refusals.fixture("refused_build.py")
+
+
+@pytest.mark.parametrize("case", refused_build.ROWS)
+def test_bad_specs_are_refused(told, case):
+    refusals.check(told, refused_build.ROWS, case)
+
+
+def test_what_is_built_can_be_hashed():
+    """Lists of a config become tuples, at every level."""
+    made = build(models, {"name": "CNN", "channels": [8, 16], "mean": [0.5]})
+    assert made.channels == (8, 16) and hash(made) == hash(models.CNN((8, 16)))
+
+
+TAKE = types.ModuleType("take")
+TAKE.take, TAKE.__all__ = (lambda x: x), ["take"]
+
+
+def test_lists_in_lists_become_tuples_and_the_spec_wins_over_the_context():
+    assert build(TAKE, {"name": "take", "x": [[1, [2]], 3]}) == ((1, (2,)), 3)
+    assert build(TAKE, {"name": "take", "x": 1}, x=2) == 1
+    assert build(TAKE, {"name": "take"}, x=2) == 2
+
+
+class Pair(NamedTuple):
+    a: int
+    b: int
+
+
 @pytest.mark.parametrize(
-    ("spec", "words"),
+    ("value", "annotation", "fine"),
     [
-        ({"name": "vpp"}, ["vpp", "'VP'", "Cosine"]),
-        ({"name": "VP", "beta_maxx": 1.0}, ["beta_maxx", "'beta_max'", "beta_min"]),
-        ({"beta_max": 1.0}, ["'name'", "VP"]),
-        ({"name": "Discrete"}, ["betas"]),
-        ({"name": "_float"}, ["_float", "VP"]),
+        (1, float, True),
+        (np.float32(1), float, True),
+        (np.int64(1), int, True),
+        (1.0, int, False),
+        (False, int, False),
+        (None, int | None, True),
+        ("a", int | None, False),
+        ((1, 2), Sequence[int], True),
+        ((), Sequence[int], True),
+        ("ab", Sequence[str], False),
+        (("a", "b"), Sequence[str], True),
+        ((1, None), Sequence[int], False),
+        ({"a": 1}, Mapping[str, int], True),
+        (ConfigDict({"a": 1}), Mapping[str, int], True),
+        ((1,), Mapping[str, int], False),
+        ("runs", str | Path, True),
+        ("runs", Path, True),
+        (3, ScalarLike, True),
+        ("3", ScalarLike, False),
+        (True, ScalarLike, False),
+        ((0.1, 0.2), Float[Array, " n"], True),
+        ("abc", Float[Array, " n"], False),
+        (None, Float[Array, " n"], False),
+        (len, Callable[[int], int], True),
+        ("len", Callable[[int], int], False),
+        (Pair(1, 2), process.Process, True),  # what is no plain data is for the function to judge
+        (jnp.ones(3), int, True),
+        ("anything", Any, True),
     ],
 )
-def test_bad_specs_are_explained(spec, words):
-    with pytest.raises(ValueError) as error:
-        build(process, spec)
-    assert all(word in str(error.value) for word in words)
+def test_plain_data_fit_an_annotation(value, annotation, fine):
+    assert fits(value, annotation) == fine
 
 
 def _imports(path: Path) -> set[str]:

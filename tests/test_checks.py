@@ -105,5 +105,26 @@ def test_believable(x, y, fine):
     assert jax.jit(checks.believable, static_argnums=2)(image, jnp.asarray(y), 4) == fine
 
 
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int16, np.uint32, np.int64])
+def test_a_label_of_few_bits_is_one_of_many_classes(kind):
+    """In int8 there is no 1000 that 1 could be below, and in uint8 1000 is 232."""
+    assert checks.believable(jnp.asarray(IMAGE), jnp.asarray(kind(101)), 1000)
+    assert checks.labels("f", np.array([101, 1], kind), 2, 1000).tolist() == [101, 1]
+    traced_one = jax.jit(lambda y: checks.believable(jnp.asarray(IMAGE), checks.label("f", y, 1000), 1000))
+    assert traced_one(kind(101))
+
+
 def test_logits_in_place_of_a_label_are_not_a_label():
     assert checks.believable(jnp.asarray(IMAGE), jnp.array([9.0, -3.0]), 2)
+
+
+def test_known_values_are_checked_while_something_else_is_traced():
+    """Arrays that a compiled function closes over have values; what it is called with has none."""
+    x, y = jnp.asarray(IMAGE), jnp.array([0, 1])
+    signed, large = 2 * x - 1, jnp.array([0, 5])
+    assert jax.jit(lambda k: checks.image("f", x) + k)(0.0).shape == x.shape
+    assert jax.jit(lambda k: checks.labels("f", y, 2, 10) + k)(0).shape == (2,)
+    with pytest.raises(ValueError, match="min -1"):
+        jax.jit(lambda k: checks.image("f", signed) + k)(0.0)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        jax.jit(lambda k: checks.labels("f", large, 2, 2) + k)(0)

@@ -83,6 +83,5 @@ def fgsm(threat: Threat, lr: ScalarLike, form: str = "sign") -> Ascent:
     `l2` and `l1(radius, sparsity=None)`; the default `l1` spreads the step, for many of them.
     """
     transforms = {"sign": None, "clip": optax.identity()}
-    if form not in transforms:
-        raise ValueError(f"Unknown form {form!r} of fgsm. Known: {sorted(transforms)}.")
+    checks.known("fgsm", transforms, form=form)
     return pgd(threat, lr, steps=1, random_start=False, tx=transforms[form])

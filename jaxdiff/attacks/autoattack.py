@@ -10,11 +10,11 @@ their place.
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, ScalarLike
+from jaxtyping import ScalarLike
 
 from jaxdiff import checks
 from jaxdiff.attacks.apgd import apgd
@@ -30,7 +30,7 @@ from jaxdiff.attacks.stepwise import Best, Stepwise, choose, marked, start
 from jaxdiff.attacks.threat import Threat, l2, linf
 from jaxdiff.attacks.transforms import averaged
 from jaxdiff.chunks import in_chunks
-from jaxdiff.types import Classifier, Images, Labels, PRNGKeys
+from jaxdiff.types import Classifier, PRNGKeys
 
 __all__ = ["plus", "rand", "standard"]
 
@@ -105,13 +105,7 @@ def in_order(attacks: Mapping[str, Stepwise], slots: int, stop: bool | None = No
         )
     check_pool("in_order", dict(attacks), slots, stop)
 
-    def run(
-        classifier: Classifier,
-        x: Images,
-        y: Labels,
-        keys: PRNGKeys,
-        todo: Bool[Array, " batch"] | None = None,
-    ) -> Best:
+    def run(classifier: Classifier, x: Any, y: Any, keys: PRNGKeys, todo: Any = None) -> Best:
         (x, y, keys, todo), valid = checked_batch("in_order", classifier, x, y, keys, todo)
         clean = jax.vmap(lambda key: jax.random.fold_in(key, len(attacks)))(keys)
         is_lost = jax.vmap(lambda x, y, key: lost(classifier(x, key), y))

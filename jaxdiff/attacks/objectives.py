@@ -148,7 +148,14 @@ def _wide(logits: Logits) -> Logits:
 
 
 def _at(values: Logits, y: Label) -> Scalar:
-    """The value of a class; NaN where y is none."""
+    """The value of a class; NaN where y is none. ValueError unless y is an integer."""
+    y = jnp.asarray(y)
+    if y.ndim or not jnp.issubdtype(y.dtype, jnp.integer):
+        raise ValueError(
+            f"This objective compares with a label, one integer; got {y.dtype}{list(y.shape)}. "
+            "The logits of the clean image, as in trades, are for kl()."
+        )
+    y = y.astype(jnp.promote_types(y.dtype, jnp.int32))  # in int8 there is no class 1000 to compare with
     return jnp.where((y >= 0) & (y < values.shape[0]), values[y], jnp.nan)
 
 

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, ScalarLike
 from jaxdiff import checks
 from jaxdiff.attacks.directions import check_direction
 from jaxdiff.attacks.flow import bilinear
-from jaxdiff.attacks.objectives import cross_entropy
+from jaxdiff.attacks.objectives import cross_entropy, targeted_cross_entropy
 from jaxdiff.attacks.precision import wide_dtype
 from jaxdiff.attacks.stepwise import finite
 from jaxdiff.types import Attack, Classifier, Images, Label, Labels, Logits, Objective, PRNGKey, Scalar
@@ -138,11 +138,11 @@ def circle_mask(size: int) -> Mask:
 
 def force_class(target: ScalarLike) -> Objective:
     """log softmax(logits)_target: the patch makes everything the class `target`."""
-    target = checks.label("force_class's target", target)
+    target, towards = checks.label("force_class's target", target), targeted_cross_entropy()
 
     def objective(logits: Logits, y: Label) -> Scalar:
         checks.label("force_class's target", target, len(logits))
-        return jax.nn.log_softmax(logits.astype(wide_dtype(logits.dtype)))[target]
+        return towards(logits, y, target)
 
     return objective
 

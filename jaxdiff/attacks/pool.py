@@ -31,13 +31,7 @@ def pooled(attack: Stepwise, slots: int, stop: bool | None = None) -> BatchedAtt
     """
     check_pool("pooled", {"attack": attack}, slots, stop)
 
-    def run(
-        classifier: Classifier,
-        x: Images,
-        y: Labels,
-        keys: PRNGKeys,
-        todo: Bool[Array, " batch"] | None = None,
-    ) -> Best:
+    def run(classifier: Classifier, x: Any, y: Any, keys: PRNGKeys, todo: Any = None) -> Best:
         batch, valid = checked_batch("pooled", classifier, x, y, keys, todo)
         return jax.vmap(marked)(run_pool(attack, slots, stop)(classifier, *batch), valid)
 

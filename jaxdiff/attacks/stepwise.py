@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxdiff import checks
@@ -90,20 +91,24 @@ class Stepwise:
 
 def checked(who: str, problem: Problem) -> tuple[Problem, Bool[Array, ""]]:
     """(the problem with JAX arrays, whether its image and label can be believed); ValueError for what is wrong."""
-    *attacked, key = problem
-    function, x, *rest = attacked
+    if len(problem) not in (3, 4):
+        raise ValueError(
+            f"{who} is called with (classifier, image, label, key), an ascent with (loss, image, key); "
+            f"got {len(problem)} arguments."
+        )
+    function, x, *y, key = problem
     key, x = checks.key(who, key), checks.image(who, x)
-    if not rest:
+    if not y:
+        checks.function(who, loss=function)
         return (function, x, key), checks.believable(x)
-    classes, y = checks.logits_of(who, function, x, key), jnp.asarray(rest[0])
-    if not _is_logits(y):
-        y = checks.label(who, y, classes)
+    classes = checks.logits_of(who, function, x, key)
+    y = jnp.asarray(y[0]) if _is_logits(y[0]) else checks.label(who, y[0], classes)
     return (function, x, y, key), checks.believable(x, y, classes)
 
 
-def _is_logits(y: Array) -> bool:
+def _is_logits(y: Any) -> bool:
     """Whether y is what an objective such as `kl` compares with, and no label."""
-    return y.ndim == 1 and jnp.issubdtype(y.dtype, jnp.floating)
+    return isinstance(y, jax.Array | np.ndarray) and y.ndim == 1 and jnp.issubdtype(y.dtype, jnp.floating)
 
 
 def marked(best: Best, valid: Bool[Array, ""]) -> Best:

@@ -19,6 +19,7 @@ from jaxtyping import Array, ScalarLike
 from jaxdiff import checks
 from jaxdiff.attacks.attack import lost
 from jaxdiff.attacks.directions import check_direction
+from jaxdiff.attacks.objectives import log_softmax
 from jaxdiff.attacks.precision import in_float32
 from jaxdiff.attacks.stepwise import Stepwise, ascent_gradient, improve, start
 from jaxdiff.types import Image, Label, Logits, PRNGKey, Scalar
@@ -28,7 +29,7 @@ __all__ = ["stay_near", "synthesise"]
 Height = Callable[[Logits, Label, Image, Image], Scalar]  # (logits at x', target, x', x) -> what is maximised
 
 SCORES = {
-    "log_probability": lambda logits, target: jax.nn.log_softmax(logits)[target],
+    "log_probability": lambda logits, target: log_softmax(logits)[target],
     "logit": lambda logits, target: logits[target],
 }
 
@@ -67,7 +68,7 @@ def stay_near(
     checks.number("stay_near", "[0, inf)", lmbda=lmbda)
 
     def height(logits, target, image, x):
-        miss = jax.nn.softmax(logits) - jax.nn.one_hot(target, logits.size, dtype=logits.dtype)
+        miss = jnp.exp(log_softmax(logits)) - jax.nn.one_hot(target, logits.size, dtype=logits.dtype)
         return -jnp.sum(jnp.square(miss)) - lmbda * jnp.sum(jnp.square(image - x))
 
     return _climb("stay_near", steps, lr, tx, lambda key, x: x, height)

@@ -4,11 +4,15 @@ The names in `__all__` are those a config may use: `build(jaxdiff.data.dataset, 
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from jaxdiff import checks
 from jaxdiff.data.prepared import read_prepared
 
 __all__ = ["digits", "tfds"]
@@ -20,7 +24,10 @@ DIGITS_TEST = 360  # one fifth of the 1,797
 
 @dataclass(frozen=True)
 class Dataset:
-    """One split of an image classification set; `read(indices)` gives pixels in 0..`white`, and labels."""
+    """One split of an image classification set; `read(indices)` gives pixels in 0..`white`, and labels.
+
+    ValueError for a field of the wrong type or range.
+    """
 
     name: str
     split: str
@@ -30,6 +37,20 @@ class Dataset:
     read: Read
     white: int = 255
 
+    def __post_init__(self):
+        checks.instance("Dataset", str, "'mine'", name=self.name, split=self.split)
+        checks.instance("Dataset", (tuple, list), "(32, 32, 3)", image_shape=self.image_shape)
+        checks.instance("Dataset", (tuple, list), "('cat', 'dog')", label_names=self.label_names)
+        if len(self.image_shape) != 3 or not self.label_names:
+            raise ValueError(
+                f"Dataset needs image_shape as (height, width, channels) and a name for every label; "
+                f"got {self.image_shape} and {self.label_names}."
+            )
+        checks.count("Dataset", **{f"image_shape[{i}]": side for i, side in enumerate(self.image_shape)})
+        checks.count("Dataset", 0, size=self.size)
+        checks.count("Dataset", white=self.white)
+        checks.function("Dataset", read=self.read)
+
     @property
     def num_classes(self) -> int:
         """The number of classes."""
@@ -38,18 +59,43 @@ class Dataset:
     def __len__(self) -> int:
         return self.size
 
-    def fetch(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        """Records `indices` [B]: image float32 [B, H, W, C] in [0, 1], label int32 [B], id int32 [B].
+    def fetch(self, indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
+        """Records `indices` [B], B >= 0: image float32 [B, H, W, C] in [0, 1], label int32 [B], id int32 [B].
 
-        The id is the index. Raises IndexError if an index is not in 0..len-1.
+        The id is the index. ValueError if an index is not in 0..len-1, or a record not what this class says it is.
         """
-        indices = np.asarray(indices, np.int64)
-        outside = indices[(indices < 0) | (indices >= self.size)]
-        if outside.size:
-            raise IndexError(f"{self.name} ({self.split}) has records 0..{self.size - 1}; got {outside[0]}.")
+        indices = self.indices(indices)
         pixels, labels = self.read(indices)
+        self._check_pixels(pixels, len(indices))
+        labels = np.asarray(checks.labels(self._who, labels, len(indices), self.num_classes), np.int32)
         image = np.divide(pixels, np.float32(self.white), dtype=np.float32)
-        return {"image": image, "label": labels.astype(np.int32), "id": indices.astype(np.int32)}
+        return {"image": image, "label": labels, "id": indices.astype(np.int32)}
+
+    def indices(self, indices: Any) -> np.ndarray:
+        """`indices` as int64 [B]; ValueError unless they are whole numbers in 0..len-1."""
+        given = np.asarray(indices)
+        if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+            mask = " For a mask use np.flatnonzero." if given.dtype == bool else ""
+            raise ValueError(f"{self._who}: records are a row of whole numbers; got {indices!r}.{mask}")
+        outside = given[(given < 0) | (given >= self.size)]
+        if outside.size:
+            raise ValueError(f"{self._who} has records 0..{self.size - 1}; got {outside[0]}.")
+        return given.astype(np.int64)
+
+    @property
+    def _who(self) -> str:
+        return f"{self.name} ({self.split})"
+
+    def _check_pixels(self, pixels: Any, batch: int) -> None:
+        shape, dtype = np.shape(pixels), np.asarray(pixels).dtype
+        if shape != (batch, *self.image_shape) or dtype.kind not in "iu":
+            raise ValueError(
+                f"{self._who}: pixels are whole numbers {[batch, *self.image_shape]} in 0..{self.white}; got {dtype} "
+                f"{list(shape)}. For images in [0, 1] use (255 * x).round().astype('uint8')."
+            )
+        low, high = np.min(pixels, initial=0), np.max(pixels, initial=0)
+        if low < 0 or high > self.white:
+            raise ValueError(f"{self._who}: pixels lie in 0..{self.white}; got {low if low < 0 else high}.")
 
 
 def digits(split: str) -> Dataset:
@@ -60,7 +106,7 @@ def digits(split: str) -> Dataset:
     """
     from sklearn.datasets import load_digits
 
-    if split not in ("train", "test"):
+    if not isinstance(split, str) or split not in ("train", "test"):
         raise ValueError(f"digits has no split {split!r}; its splits: test, train.")
     raw = load_digits()
     order = np.random.RandomState(0).permutation(len(raw.target))  # its streams are frozen: so is the split
@@ -70,7 +116,7 @@ def digits(split: str) -> Dataset:
     return Dataset("digits", split, (8, 8, 1), names, len(chosen), from_arrays(images, labels), white=16)
 
 
-def tfds(dataset: str, split: str, data_dir: str | None = None, cache: bool = True) -> Dataset:
+def tfds(dataset: str, split: str, data_dir: str | Path | None = None, cache: bool = True) -> Dataset:
     """Split `split` of the TFDS image classification set `dataset`, prepared as array_record in `data_dir`.
 
     `data_dir` defaults to the environment variable TFDS_DATA_DIR, then to TFDS's own default. Nothing is
@@ -79,14 +125,27 @@ def tfds(dataset: str, split: str, data_dir: str | None = None, cache: bool = Tr
     FileNotFoundError with the command that prepares the set if it is missing, ValueError for an unknown split
     or a set without fixed-size uint8 images and classes.
     """
+    checks.instance("tfds", str, "'cifar10'", dataset=dataset)
+    checks.instance("tfds", str, "'train[:80%]'", split=split)
+    checks.instance("tfds", (str, Path, type(None)), "'~/tensorflow_datasets'", data_dir=data_dir)
+    checks.instance("tfds", bool, "True", cache=cache)
     image_shape, label_names, size, read = read_prepared(dataset, split, data_dir)
     read = cached(read, size, dataset) if cache else read
     return Dataset(dataset, split, image_shape, label_names, size, read)
 
 
 def from_arrays(images: np.ndarray, labels: np.ndarray) -> Read:
-    """Reads records from arrays in memory, uint8 [N, H, W, C] and integers [N]."""
-    return lambda indices: (images[indices], labels[indices])
+    """Reads records from arrays in memory, uint8 [N, H, W, C] and integers [N]; ValueError if they are not as many."""
+    images, labels = np.asarray(images), np.asarray(labels)
+    if np.shape(images)[:1] != np.shape(labels) or images.ndim != 4:
+        raise ValueError(
+            f"from_arrays takes images [N, H, W, C] and labels [N]; got {list(images.shape)} and {list(labels.shape)}."
+        )
+    return partial(_rows, images, labels)
+
+
+def _rows(images: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return images[indices], labels[indices]
 
 
 def cached(read: Read, size: int, name: str) -> Read:

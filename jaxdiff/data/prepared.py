@@ -10,18 +10,26 @@ import numpy as np
 from jaxdiff.checks import nearest
 
 
-def read_prepared(dataset: str, split: str, data_dir: str | None) -> tuple[tuple, tuple, int, Callable]:
+def read_prepared(
+    dataset: str, split: str, data_dir: str | Path | None
+) -> tuple[tuple, tuple, int, Callable]:
     """(image shape, label names, number of records, read) of one split; `read` is that of `Dataset`.
 
     Raises FileNotFoundError if the set is not there as array_record, ValueError for an unknown split or
     features that are not one fixed-size uint8 image and one class label.
     """
+    if str(data_dir) == "":
+        raise ValueError("data_dir is empty; give the folder of the data sets, or None for TFDS_DATA_DIR.")
     directory = os.path.expanduser(data_dir or default_data_dir())
     builder = _open(dataset, directory)
     image, label = _image_and_label(dataset, builder.info)
-    source = _source(dataset, split, builder)
+    damaged = (
+        f"The data set {dataset!r} in {str(builder.data_dir)!r} is damaged. Delete that folder and prepare it again: "
+        f"{prepare_command(dataset, directory)}"
+    )
+    source = _source(dataset, split, builder, damaged)
     shape, names = builder.info.features[image].shape, tuple(builder.info.features[label].names)
-    return tuple(shape), names, len(source), _reader(source, image, label, shape)
+    return tuple(shape), names, len(source), _reader(source, image, label, shape, damaged)
 
 
 def default_data_dir() -> str:
@@ -54,6 +62,11 @@ def _open(dataset: str, directory: str) -> Any:
         builder = builder_from_files(dataset, data_dir=directory)
     except DatasetNotFoundError as error:
         raise FileNotFoundError(_missing(dataset, directory)) from error
+    except Exception as error:  # of JSON, of protobuf, of the file system
+        raise ValueError(
+            f"The name {dataset!r} is none of TFDS, or what describes it in {directory!r} is damaged "
+            f"({type(error).__name__}: {error})."
+        ) from error
     formats = sorted(f.value for f in builder.info.available_file_formats())
     if "array_record" not in formats:
         raise FileNotFoundError(_other_format(dataset, directory, str(builder.data_dir), formats))
@@ -83,12 +96,21 @@ def _other_format(dataset: str, directory: str, found: str, formats: list[str]) 
     )
 
 
-def _source(dataset: str, split: str, builder: Any) -> Any:
+def _source(dataset: str, split: str, builder: Any, damaged: str) -> Any:
     """The random-access records of a split, or of a TFDS slice of one such as 'train[:80%]'."""
-    splits = sorted(builder.info.splits)
-    if split.split("[")[0] not in splits:
+    splits, plain = sorted(builder.info.splits), split.split("[")[0]
+    if plain not in splits:
         raise ValueError(f"{dataset} has no split {split!r}; its splits: {', '.join(splits)}.")
-    return builder.as_data_source(split=split, file_format="array_record")
+    if lost := [f for f in builder.info.splits[plain].filepaths if not f.exists()]:
+        raise FileNotFoundError(f"{damaged} {len(lost)} files are missing, such as {lost[0]}.")
+    try:
+        source = builder.as_data_source(split=split, file_format="array_record")
+        len(source)  # negative for a slice that ends before it begins
+    except (ValueError, AssertionError) as error:
+        raise ValueError(
+            f"{dataset} cannot be read as split {split!r} (a slice is 'train[:80%]'): {error}."
+        ) from error
+    return source
 
 
 def _image_and_label(dataset: str, info: Any) -> tuple[str, str]:
@@ -115,11 +137,14 @@ def _check_image(dataset: str, feature: Any) -> None:
         )
 
 
-def _reader(source: Any, image: str, label: str, shape: tuple[int, ...]) -> Callable:
+def _reader(source: Any, image: str, label: str, shape: tuple[int, ...], damaged: str) -> Callable:
     """indices -> (uint8 [B, H, W, C], int64 [B]), decoded at each call."""
 
     def read(indices):
-        records = source.__getitems__(indices.tolist())
+        try:
+            records = source.__getitems__(indices.tolist())
+        except (RuntimeError, OSError) as error:  # of array_record, and of the images in it
+            raise ValueError(f"{damaged} ({error})") from error
         pixels = np.array([r[image] for r in records], np.uint8).reshape(len(records), *shape)
         return pixels, np.array([r[label] for r in records], np.int64)
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from jaxdiff import checks
 from jaxdiff.data.dataset import Dataset
 
 Batch = dict[str, np.ndarray]
@@ -51,26 +52,30 @@ def stream(
     """
     import grain
 
+    checks.instance("stream", Dataset, "digits('train')", dataset=dataset)
     indices = order(len(dataset), batch_size, seed, shard)
-    if start < 0:
-        raise ValueError(f"start is a step, at least 0; got {start}.")
-    steps = grain.MapDataset.range(sys.maxsize // batch_size)  # endless, and positions still fit in 64 bits
+    endless = sys.maxsize // int(batch_size)  # steps whose positions still fit in 64 bits
+    checks.count("stream", 0, endless - 1, start=start)
+    checks.count("stream", 0, threads=threads, prefetch=prefetch)
+    steps = grain.MapDataset.range(endless)
     batches = steps.map(lambda step: dataset.fetch(indices(int(step))))
     iterator = iter(batches.to_iter_dataset(grain.ReadOptions(threads, prefetch)))
-    iterator.set_state({"next_index": start})  # so that steps count from 0 whatever `start` is
+    iterator.set_state({"next_index": int(start)})  # so that steps count from 0 whatever `start` is
     return iterator
 
 
 def order(size: int, batch_size: int, seed: int, shard: tuple[int, int]) -> Callable[[int], np.ndarray]:
     """step -> record indices [batch_size / count] of this host's part of the batch; errors as in `stream`."""
     _check_sizes(size, batch_size)
+    checks.count("stream", 0, seed=seed)
+    if not isinstance(shard, tuple | list) or len(shard) != 2:
+        raise ValueError(f"shard is (index, count) with 0 <= index < count; got {shard!r}.")
     host, hosts = shard
+    checks.count("stream", 0, **{"the index of shard": host, "the count of shard": hosts})
     if not 0 <= host < hosts:
         raise ValueError(f"shard is (index, count) with 0 <= index < count; got {shard}.")
     if batch_size % hosts:
         raise ValueError(f"batch_size {batch_size} is not divisible by {hosts} hosts.")
-    if seed < 0:
-        raise ValueError(f"seed is at least 0; got {seed}.")
     part = batch_size // hosts
     permutation = functools.lru_cache(maxsize=2)(functools.partial(_permutation, size, seed))
 
@@ -92,11 +97,12 @@ def _permutation(size: int, seed: int, epoch: int) -> np.ndarray:
 def epoch(dataset: Dataset, batch_size: int, ids: Ids | None = None) -> Iterator[Batch]:
     """Batches of records `ids` (default: all) once and in order, all of `batch_size`, with `valid: bool [B]`.
 
-    The last batch is filled up with its last record, where `valid` is False. Raises ValueError for an empty
-    data set or a batch size that is not positive.
+    The last batch is filled up with its last record, where `valid` is False; no ids give no batches. Raises ValueError for an
+    empty data set, a batch size that is not positive, or ids that are no records of it.
     """
+    checks.instance("epoch", Dataset, "digits('test')", dataset=dataset)
     _check_sizes(len(dataset), batch_size)
-    ids = np.asarray(range(len(dataset)) if ids is None else ids, np.int64)
+    ids = dataset.indices(range(len(dataset)) if ids is None else ids)
     return (_padded(dataset, ids[i : i + batch_size], batch_size) for i in range(0, len(ids), batch_size))
 
 
@@ -106,7 +112,6 @@ def _padded(dataset: Dataset, ids: np.ndarray, batch_size: int) -> Batch:
 
 
 def _check_sizes(size: int, batch_size: int) -> None:
-    if batch_size < 1:
-        raise ValueError(f"batch_size is at least 1; got {batch_size}.")
+    checks.count("A batch", 1, 2**31 - 1, batch_size=batch_size)
     if size < 1:
         raise ValueError("The data set is empty; there is no batch to make of it.")

@@ -13,9 +13,11 @@ A view is for the attacker; the judge uses the full defense. `gradient_report` m
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
+from jaxdiff import checks
 from jaxdiff.attacks import bpda, defend
+from jaxdiff.diffusion.sample import ImageLike
 from jaxdiff.types import Classifier, Defense, Image, PRNGKey
 
 VIEWS = {
@@ -25,20 +27,27 @@ VIEWS = {
 }
 
 
-class Purifier(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Purifier:
     """A defense that carries stand-ins for itself: `views` names them, and builds one when it is asked for."""
 
     purify: Defense
     views: Mapping[str, Callable[[], Defense]]
 
-    def __call__(self, x: Image, key: PRNGKey) -> Image:
+    def __post_init__(self):
+        checks.function("Purifier", purify=self.purify)
+        checks.instance("Purifier", Mapping, "{}", views=self.views)
+        checks.function("Purifier", **self.views)
+
+    def __call__(self, x: ImageLike, key: PRNGKey) -> Image:
         """The purified image."""
         return self.purify(x, key)
 
 
 def attackers_view(classifier: Classifier, defense: Defense, gradient: str = "exact") -> Classifier:
     """The classifier that an attacker with this `gradient` attacks; ValueError for one that the defense does not know."""
-    if gradient in VIEWS:
+    checks.function("attackers_view", classifier=classifier, defense=defense)
+    if gradient in list(VIEWS):
         return VIEWS[gradient](classifier, defense)
     own = known_gradients(defense)
     if gradient not in own:

@@ -1,53 +1,43 @@
 """Is a classifier robust, or does it only hide its gradient? Checks that a gradient attack can be trusted.
 
-Each check measures a symptom of gradient masking (Athalye et al. 2018, section 3.1; Carlini et al. 2019, arXiv 1902.06705)
-on the images that the classifier gets right, and trips beyond a threshold:
-
-    zero_gradients   images where the gradient of the cross-entropy is 0 or not finite
-    flat_dlr         the same for the DLR, which no scale of the logits can starve
-    steps            accuracy gained by an attack of more steps: an iterative attack is never the weaker one; or, where more
-                     steps change nothing, images that fall to queries and to no gradient: the attack is stuck
-    restarts         accuracy lost to more random starts: one run gets stuck
-    huge_radius      accuracy at radius 1, where every image is in reach
-    black_box        accuracy under gradients above that under queries alone
-    eot_noise        signal to noise |E g|^2 / E |g - E g|^2 of the gradient g of one draw; n draws have n times as much  (1)
-    randomness       images whose logits differ under two keys
-
-A flat curve of steps alone is no symptom: on a linear model the first step is the optimum, and at a tiny radius nothing
-falls. So a stuck attack is noticed only if queries get further; where 500 find nothing either, only radius 1 can tell.
-
-The last two concern random classifiers: no masking, but attacks and judges must average. (1) is estimated without bias from
-the variance of n draws, |mean of g|^2 having the mean |E g|^2 + variance / n.
+`symptoms` says what is measured, on the images that the classifier gets right, and beyond which threshold a check trips.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, ScalarLike
+from jaxtyping import Array, ScalarLike
 
+from jaxdiff import checks
 from jaxdiff.attacks.ascent import pgd
 from jaxdiff.attacks.attack import lost, untargeted
 from jaxdiff.attacks.objectives import cross_entropy, dlr, margin
 from jaxdiff.attacks.square import square_linf
 from jaxdiff.attacks.stepwise import finite
 from jaxdiff.attacks.threat import linf
+from jaxdiff.defenses.symptoms import (
+    RESOLUTION,
+    ROUNDING,
+    Check,
+    eot_noise,
+    flat_dlr,
+    huge_radius,
+    queries_against_gradients,
+    randomness,
+    restarts_curve,
+    saturated,
+    signal_to_noise,
+    steps_curve,
+    vanishes,
+    wide,
+    zero_gradients,
+)
 from jaxdiff.types import Attack, Classifier, Image, Images, Label, Labels, PRNGKey
 
 RANDOM = ("eot_noise", "randomness")
-EOT_DRAWS = 20  # what attacks usually average over (AutoAttack's `rand`)
-
-
-class Check(NamedTuple):
-    """One symptom: its value, beyond which threshold it trips, whether it does, and what that means."""
-
-    name: str
-    value: float
-    threshold: float
-    tripped: bool
-    words: str
 
 
 class Battery(NamedTuple):
@@ -101,8 +91,8 @@ def query_search(radius: ScalarLike) -> Attack:
 
 def masking_battery(
     classifier: Classifier,
-    images: Images,
-    labels: Labels,
+    images: Images | np.ndarray,
+    labels: Labels | np.ndarray | Sequence[int],
     key: PRNGKey,
     radius: ScalarLike,
     white_box: Callable[[ScalarLike, int], Attack] = margin_pgd,
@@ -117,11 +107,8 @@ def masking_battery(
     (restarts + 2) max(steps) gradients and the queries of the black box for each image. ValueError for settings that measure
     nothing, or if the classifier gets no image right.
     """
-    if restarts < 2 or draws < 2 or len(steps) < 2 or list(steps) != sorted(set(steps)):
-        raise ValueError(
-            "masking_battery needs restarts >= 2, draws >= 2 and two or more growing numbers of steps; got "
-            f"restarts = {restarts}, draws = {draws}, steps = {tuple(steps)}."
-        )
+    images, labels = _checked(classifier, images, labels, key)
+    radius = _checked_settings(radius, white_box, black_box, steps, restarts, draws)
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(len(images)))
     seen = jax.device_get(jax.jit(jax.vmap(_examined(classifier, draws)))(images, labels, keys))
     right = seen.pop("right")
@@ -157,89 +144,26 @@ def masking_battery(
     )
 
 
-def zero_gradients(zero: np.ndarray, few: float) -> Check:
-    """Of the cross-entropy, by image."""
-    share = float(zero.mean())
-    words = f"the gradient is 0 or not finite for {share:.0%} of the images"
-    return Check("zero_gradients", share, few, share > few, words)
-
-
-def flat_dlr(flat: np.ndarray, few: float) -> Check:
-    """The same for the DLR (for two classes, which have none, the margin)."""
-    share = float(flat.mean())
-    words = f"the DLR is flat for {share:.0%} of the images"
-    return Check("flat_dlr", share, few, share > few, words)
-
-
-def steps_curve(accuracies: Sequence[float], steps: Sequence[int], missed: float, few: float) -> Check:
-    """The largest gain of accuracy from one number of steps to the next; for a flat curve also what it has missed.
-
-    `missed` is the share of images that stand against every run of the gradient attack and fall to queries.
-    """
-    curve = ", ".join(f"{a:.0%} after {s}" for a, s in zip(accuracies, steps, strict=True))
-    gain, words = float(np.diff(accuracies).max()), f"accuracy by steps: {curve}"
-    if max(accuracies) - min(accuracies) <= few < missed:
-        gain, words = max(gain, missed), f"{words}: flat, though {missed:.0%} more fall to queries"
-    return Check("steps", gain, few, gain > few, words)
-
-
-def restarts_curve(one: float, all_of_them: float, restarts: int, threshold: float) -> Check:
-    """The accuracy lost between one start and several."""
-    words = f"accuracy {one:.0%} after one start, {all_of_them:.0%} after {restarts}"
-    return Check("restarts", one - all_of_them, threshold, one - all_of_them > threshold, words)
-
-
-def huge_radius(accuracy: float, few: float) -> Check:
-    """An attacker without limits must win."""
-    return Check("huge_radius", accuracy, few, accuracy > few, f"{accuracy:.0%} stand at radius 1")
-
-
-def queries_against_gradients(white: float, black: float, few: float) -> Check:
-    """Gradients know more than queries."""
-    words = f"{white:.0%} stand against gradients, {black:.0%} against queries"
-    return Check("black_box", white - black, few, white - black > few, words)
-
-
-def eot_noise(snr: np.ndarray) -> Check:
-    """The median of equation (1); below 1 / EOT_DRAWS the usual averages are noise."""
-    value = float(np.median(snr))
-    words = f"{1 / value:.0f} draws give a signal as large as the noise" if value > 0 else "no signal at all"
-    words = "gradients of one draw have no noise" if value == np.inf else words
-    return Check("eot_noise", value, 1 / EOT_DRAWS, value < 1 / EOT_DRAWS, words)
-
-
-def randomness(differs: np.ndarray) -> Check:
-    """Any difference between two keys counts."""
-    share = float(differs.mean())
-    return Check(
-        "randomness", share, 0.0, share > 0, f"two keys give other logits for {share:.0%} of the images"
-    )
-
-
-def signal_to_noise(gradients: Float[Array, "draws *shape"]) -> Array:
-    """Equation (1) from gradients of independent draws: inf without noise, 0 where noise explains the whole mean."""
-    n = len(gradients)
-    mean = jnp.mean(gradients, axis=0)
-    noise = jnp.sum(jnp.square(gradients - mean[None])) / (n - 1)
-    signal = jnp.maximum(jnp.sum(jnp.square(mean)) - noise / n, 0.0)
-    return jnp.where(noise > 0.0, signal / jnp.where(noise > 0.0, noise, 1.0), jnp.inf)
-
-
 def _examined(classifier: Classifier, draws: int):
     """(x, y, key) -> what an image shows without an attack."""
 
     def one(x: Image, y: Label, key: PRNGKey):
         keys = jax.vmap(lambda i: jax.random.fold_in(_judge_key(key), i))(jnp.arange(draws))
-        logits = jax.vmap(lambda k: classifier(x, k))(keys[:2])
-        flattest = dlr() if logits.shape[1] >= 3 else margin()
+        logits = wide(jax.vmap(lambda k: classifier(x, k))(keys[:2]))
         slope = lambda loss, k: jax.grad(lambda x: loss(classifier(x, k), y))(x)  # noqa: E731
         gradients = jax.vmap(lambda k: slope(cross_entropy(), k))(keys)
+        margins = slope(margin(), keys[0])
+        flat = vanishes(margins, margins, 0.0)
+        if logits.shape[1] >= 3:
+            top = jax.lax.top_k(logits[0], 3)[0]  # the DLR is the margin over top[0] - top[2]
+            flat = vanishes(slope(dlr(), keys[0]), margins, ROUNDING / (top[0] - top[2]))
+        same = jnp.abs(logits[0] - logits[1]) <= ROUNDING * jnp.max(jnp.abs(logits))
         return {
             "right": ~lost(logits[0], y),
-            "zero": _vanishes(gradients[0]),
-            "flat": _vanishes(slope(flattest, keys[0])),
+            "zero": vanishes(gradients[0], margins, RESOLUTION) | saturated(logits[0], y),
+            "flat": flat,
             "snr": signal_to_noise(finite(gradients)),
-            "differs": jnp.any(logits[0] != logits[1]),
+            "differs": ~jnp.all(same),
         }
 
     return one
@@ -259,5 +183,43 @@ def _judge_key(key: PRNGKey) -> PRNGKey:
     return jax.random.fold_in(key, 2**30)  # no run has this number
 
 
-def _vanishes(gradient: Image) -> Array:
-    return ~jnp.all(jnp.isfinite(gradient)) | jnp.all(gradient == 0.0)
+def _checked(classifier: Any, images: Any, labels: Any, key: Any) -> tuple[Images, Labels]:
+    """The images and labels as arrays; ValueError for what is no classifier, batch, label or key."""
+    who = "masking_battery"
+    images, key = checks.images(who, images), checks.key(who, key)
+    if not len(images):
+        raise ValueError(f"{who} needs at least one image; got none.")
+    classes = checks.logits_of(who, classifier, images[0], key)
+    if classes < 2:
+        raise ValueError(f"{who} needs a classifier of at least two classes; got one.")
+    return images, checks.labels(who, labels, len(images), classes)
+
+
+def _checked_settings(radius, white_box, black_box, steps, restarts, draws) -> float:
+    """The radius as a float; ValueError for what measures nothing."""
+    who = "masking_battery"
+    checks.number(who, "(0, inf)", radius=radius)
+    checks.function(who, white_box=white_box, black_box=black_box)
+    checks.count(who, 2, restarts=restarts, draws=draws)
+    if not isinstance(steps, Sequence) or isinstance(steps, str) or len(steps) < 2:
+        raise ValueError(
+            f"{who} needs two or more growing numbers of steps, such as (1, 10, 50); got {steps!r}."
+        )
+    checks.count(who, **{f"steps[{i}]": s for i, s in enumerate(steps)})
+    if list(steps) != sorted(set(steps)):
+        raise ValueError(f"{who} needs growing numbers of steps; got {tuple(steps)}.")
+    radius = float(radius)
+    # Their own constructors see the radius as a number here; below it is traced.
+    _check_makes_attack(who, "white_box(radius, steps)", white_box, radius, steps[0])
+    _check_makes_attack(who, "black_box(radius)", black_box, radius)
+    return radius
+
+
+def _check_makes_attack(who: str, name: str, make: Any, *arguments: Any) -> None:
+    try:
+        attack = make(*arguments)
+    except TypeError as error:
+        if "positional argument" not in str(error):
+            raise
+        raise ValueError(f"{who} calls {name} for an attack, such as `margin_pgd`: {error}.") from error
+    checks.function(who, **{name: attack})

@@ -12,20 +12,27 @@ A protocol draws n logits f(x, key_i) with keys of its own and passes a verdict 
 For each example worst_of(n) <= average(n) <= at_least(1, n), and worst_of(n) falls as n grows, since the draws of a smaller
 n are the first of a larger. A judgement always holds one more draw of an independent key, `final`, which nobody has selected
 by. Logits that are not finite are wrong and vote for no class. A mean of logits is `one_shot` of `eot_logits(classifier, n)`.
+An image with pixels outside [0, 1], or a label that is none of the classes, is no example: where they are concrete they are
+refused; where they are traced the verdict is NaN, the logits too, and `finite` is false.
 
 An image is judged before and after an attack on the same draws, and `standing` is the share of it that counts as robust:
 
     verdict before * verdict after       where a verdict is yes or no                                     (1)
     share of draws that are right in both      for `average`                                              (2)
+
+and NaN where either verdict is. Protocols are values: equal ones are one static argument of `jax.jit`, and they pickle.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
+from jaxdiff import checks
 from jaxdiff.attacks.attack import lost
 from jaxdiff.attacks.stepwise import Stepwise
 from jaxdiff.attacks.transforms import eot_logits
@@ -49,7 +56,7 @@ class Protocol(NamedTuple):
 
 class Judgement(NamedTuple):
     """The protocol's verdict, the logits of its draws, which of them were right, whether an independent one was, and whether
-    the logits of all these draws were finite.
+    the logits of all these draws were finite. Of what is no example the verdict and the logits are NaN.
     """
 
     verdict: Scalar
@@ -65,38 +72,34 @@ def one_shot() -> Protocol:
 
 
 def average(n: int) -> Protocol:
-    """The share of n draws that are right."""
-    # Compiled, a mean of n ones may be off by a rounding error, and `all right` is told by a verdict of exactly 1.
-    share = lambda correct, dtype: jnp.where(jnp.all(correct), 1.0, jnp.mean(correct, dtype=dtype))  # noqa: E731
-    return _protocol(n, lambda logits, correct, y: share(correct, logits.dtype))._replace(shares=True)
+    """The share of n >= 1 draws that are right."""
+    checks.count("average", n=n)
+    return Protocol(n, _share, shares=True)
 
 
 def worst_of(n: int) -> Protocol:
-    """1 if all n draws are right."""
+    """1 if all n >= 1 draws are right."""
+    checks.count("worst_of", n=n)
     return at_least(n, n)
 
 
 def at_least(k: int, n: int) -> Protocol:
     """1 if at least k of n draws are right; ValueError unless 1 <= k <= n."""
-    if not 1 <= k <= n:
+    checks.count("at_least", k=k, n=n)
+    if k > n:
         raise ValueError(f"at_least needs 1 <= k <= n; got k = {k}, n = {n}.")
-    return _protocol(n, lambda logits, correct, y: (jnp.sum(correct) >= k).astype(logits.dtype))
+    return Protocol(n, _AtLeast(k))
 
 
 def majority(n: int) -> Protocol:
-    """1 if more of n draws say the true class than any other class; a tie is lost."""
-
-    def verdict(logits, correct, y):
-        voters = jnp.all(jnp.isfinite(logits), axis=1, keepdims=True)
-        votes = jnp.sum(jax.nn.one_hot(jnp.argmax(logits, axis=1), logits.shape[1]) * voters, axis=0)
-        others = jnp.where(jnp.arange(logits.shape[1]) == y, -1.0, votes)
-        return (votes[y] > jnp.max(others)).astype(logits.dtype)
-
-    return _protocol(n, verdict)
+    """1 if more of n >= 1 draws say the true class than any other class; a tie is lost."""
+    checks.count("majority", n=n)
+    return Protocol(n, _most_votes)
 
 
 def known_randomness(protocol: Protocol) -> Protocol:
     """The same verdict, where the attacker knows the keys of the judge and attacks exactly these draws."""
+    _check("known_randomness", protocol)
     return protocol._replace(known=True)
 
 
@@ -105,6 +108,8 @@ def attacked(protocol: Protocol, classifier: Classifier, key: PRNGKey) -> Classi
 
     It is the classifier, or, if the randomness is known, the mean logits of the judge's draws.
     """
+    _check("attacked", protocol, classifier=classifier)
+    checks.key("attacked", key)
     if not protocol.known:
         return classifier
     mean = eot_logits(classifier, protocol.draws)
@@ -113,6 +118,7 @@ def attacked(protocol: Protocol, classifier: Classifier, key: PRNGKey) -> Classi
 
 def known_to(protocol: Protocol, attack: Attack) -> Attack:
     """The attack on what `attacked` shows it, each evaluation counted as n queries; `attack` itself if nothing is known."""
+    _check("known_to", protocol, attack=attack)
     if not protocol.known:
         return attack
     shown = lambda problem: (attacked(protocol, problem[0], problem[-1]), *problem[1:])  # noqa: E731
@@ -126,32 +132,75 @@ def known_to(protocol: Protocol, attack: Attack) -> Attack:
     return attack.on(shown).replace(best=best)
 
 
-def judge(protocol: Protocol, classifier: Classifier, x: Image, y: Label, key: PRNGKey) -> Judgement:
-    """The judgement of a protocol on one example; `key` may be that of the attack, which draws other numbers from it."""
+def judge(protocol: Protocol, classifier: Classifier, x: ArrayLike, y: ArrayLike, key: PRNGKey) -> Judgement:
+    """The judgement of a protocol on one example, an image in [0, 1] and its label; `key` may be that of the attack, which
+    draws other numbers from it.
+    """
+    _check("judge", protocol)
+    x, key = checks.image("judge", x), checks.key("judge", key)
+    classes = checks.logits_of("judge", classifier, x, key)
+    y = checks.label("judge", y, classes)
+    believed = checks.believable(x, y, classes)
     draw = lambda i: classifier(x, jax.random.fold_in(_draws_key(key), i))  # noqa: E731
-    logits = jax.vmap(draw)(jnp.arange(protocol.draws))
+    logits = jnp.where(believed, jax.vmap(draw)(jnp.arange(protocol.draws)), jnp.nan)
+    final = jnp.where(believed, final_draw(classifier, x, key), jnp.nan)
     correct = jax.vmap(lambda logits: ~lost(logits, y))(logits)
-    final = final_draw(classifier, x, key)
+    verdict = jnp.where(believed, protocol.verdict(logits, correct, y), jnp.nan)
     finite = jnp.all(jnp.isfinite(logits)) & jnp.all(jnp.isfinite(final))
-    return Judgement(protocol.verdict(logits, correct, y), logits, correct, ~lost(final, y), finite)
+    return Judgement(verdict, logits, correct, ~lost(final, y), finite)
 
 
 def final_draw(classifier: Classifier, x: Image, key: PRNGKey) -> Logits:
     """The logits of one draw that is independent of all those that `judge` passes a verdict on."""
-    return classifier(x, _purpose(key, "final"))
+    return classifier(x, _purpose(checks.key("final_draw", key), "final"))
 
 
 def standing(protocol: Protocol, before: Judgement, after: Judgement, y: Label) -> Scalar:
     """How much of an example is robust, in [0, 1], from judgements before and after an attack on the same draws: (1), (2)."""
-    if protocol.shares:
-        return protocol.verdict(after.logits, before.correct & after.correct, y)
-    return before.verdict * after.verdict
+    _check("standing", protocol)
+    checks.instance("standing", Judgement, "judge(...)", before=before, after=after)
+    product = before.verdict * after.verdict
+    if not protocol.shares:
+        return product
+    share = protocol.verdict(after.logits, before.correct & after.correct, y)
+    return jnp.where(jnp.isnan(product), jnp.nan, share)
 
 
-def _protocol(n: int, verdict: Callable[..., Scalar]) -> Protocol:
-    if n < 1:
-        raise ValueError(f"A protocol needs n >= 1 draws; got {n}.")
-    return Protocol(n, verdict)
+def _share(logits: DrawnLogits, correct: Bool[Array, " draws"], y: Label) -> Scalar:
+    """The share of draws that are right."""
+    del y
+    # Compiled, a mean of n ones may be off by a rounding error, and `all right` is told by a verdict of exactly 1.
+    return jnp.where(jnp.all(correct), 1.0, jnp.mean(correct, dtype=_wide(logits)))
+
+
+@dataclass(frozen=True)
+class _AtLeast:
+    """Whether at least k draws are right."""
+
+    k: int
+
+    def __call__(self, logits: DrawnLogits, correct: Bool[Array, " draws"], y: Label) -> Scalar:
+        del y
+        return (jnp.sum(correct) >= self.k).astype(_wide(logits))
+
+
+def _most_votes(logits: DrawnLogits, correct: Bool[Array, " draws"], y: Label) -> Scalar:
+    """Whether the true class has more votes than any other."""
+    del correct
+    voters = jnp.all(jnp.isfinite(logits), axis=1, keepdims=True)
+    votes = jnp.sum(jax.nn.one_hot(jnp.argmax(logits, axis=1), logits.shape[1]) * voters, axis=0)
+    others = jnp.where(jnp.arange(logits.shape[1]) == y, -1.0, votes)
+    return (votes[y] > jnp.max(others)).astype(_wide(logits))
+
+
+def _wide(logits: DrawnLogits) -> jnp.dtype:
+    """What verdicts are counted in: in bfloat16 999 draws of 1000 would be all of them."""
+    return jnp.promote_types(logits.dtype, jnp.float32)
+
+
+def _check(who: str, protocol: Protocol, **functions: Callable) -> None:
+    checks.instance(who, Protocol, "majority(5)", protocol=protocol)
+    checks.function(who, **functions)
 
 
 def _draws_key(key: PRNGKey) -> PRNGKey:

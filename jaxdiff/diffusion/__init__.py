@@ -8,7 +8,7 @@ from jaxdiff.diffusion.denoiser import denoiser, score, time_label
 from jaxdiff.diffusion.losses import denoising
 from jaxdiff.diffusion.prediction import KINDS, convert, target
 from jaxdiff.diffusion.process import VP, Cosine, Discrete, Process, linear
-from jaxdiff.diffusion.sample import regenerate, sample, trajectory
+from jaxdiff.diffusion.sample import prior, regenerate, sample, trajectory
 from jaxdiff.diffusion.solvers import Solver, ddim, ddpm, dpmpp_2m, euler_maruyama, heun
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "heun",
     "linear",
     "losses",
+    "prior",
     "process",
     "regenerate",
     "sample",

@@ -13,19 +13,30 @@ which for a step from t to s is, in this library's terms and for any process,
     lambda = (1 - ratio)^2 sigma_s^2 / (2 var ratio),    ratio = SNR(t) / SNR(s),               (3)
 
 with var the posterior variance sigma_s^2 (1 - ratio) or the upper one sigma_t^2 (1 - ratio). As the steps get small, T times
-(3) becomes -1/2 d/dt logsnr (Kingma et al. 2021, equation 17). Weights are stated for the squared error of the noise and
-translated to the kind in use, so that a weight means the same whatever the network predicts.
+(3) becomes -1/2 d/dt logsnr (Kingma et al. 2021, equation 17). Written for the squared error of x0, which is 1/SNR(t) times
+that of the noise, these weights are
+
+    T/2 (SNR(s) - SNR(t)),    T/2 (1 - ratio) (alpha_s/sigma_t)^2,    -1/2 d/dt SNR,            (4)
+
+which stay finite where alpha_t = 0. They are translated to the kind in use, so that a weight means the same whatever the
+network predicts; where alpha_t = 0 an error of eps or score says nothing of x0, and their weight is infinite.
 """
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from jaxdiff import checks
+from jaxdiff.diffusion.denoiser import same_shape
 from jaxdiff.diffusion.prediction import check_kind, error_scale, target
-from jaxdiff.diffusion.process import Process
-from jaxdiff.types import Images, PRNGKey, PRNGKeys, Scalar, Time
+from jaxdiff.diffusion.process import Process, known
+from jaxdiff.diffusion.solvers import working
+from jaxdiff.types import PRNGKey, PRNGKeys, Scalar, Time
 
 __all__ = ["discrete_time", "elbo", "simple", "uniform_time"]
 
@@ -34,28 +45,65 @@ Losses = Float[Array, " batch"]
 
 
 def denoising(process: Process, kind: str, weight: Weight) -> Callable[..., Losses]:
-    """Equation (1) as (predict, x0 [B, ...], t [B], keys [B]) -> losses [B].
+    """Equation (1) as (predict, x0 [B, ...], t [B], keys [B]) -> losses [B], in float32 at least.
 
-    `predict(x_t, t)` is the batched network; each example draws its noise from its own key.
+    `predict(x_t, t)` is the batched network; each example draws its noise from its own key, in the type of x0, which is the
+    type that the network sees. ValueError for integers, unequal lengths, times outside [0, 1], an output of another shape, and
+    a weight that is infinite at t = 1.
     """
+    checks.instance("denoising", Process, "VP()", process=process)
     check_kind(kind)
-    perturb, wanted = (
-        jax.vmap(process.perturb),
-        jax.vmap(lambda x0, noise, t: target(process, kind, x0, noise, t)),
-    )
+    checks.function("denoising", weight=weight)
+    _finite_weight(process, kind, weight)
+    return partial(_losses, process, kind, weight)
 
-    def losses(predict: Callable, x0: Images, t: Float[Array, " batch"], keys: PRNGKeys) -> Losses:
-        noise = jax.vmap(lambda key: jax.random.normal(key, x0.shape[1:], x0.dtype))(keys)
-        error = predict(perturb(x0, noise, t), t) - wanted(x0, noise, t)
-        weights = jax.vmap(lambda t: weight(process, kind, t))(t)
-        return weights * jnp.mean(jnp.square(error), axis=tuple(range(1, x0.ndim)))
 
-    return losses
+def _losses(process: Process, kind: str, weight: Weight, predict: Callable, x0, t, keys: PRNGKeys) -> Losses:
+    x0, t, keys = _examples(x0, t, keys)
+    noise = jax.vmap(lambda key: jax.random.normal(key, x0.shape[1:], x0.dtype))(keys)
+    x_t = jax.vmap(process.perturb)(x0, noise, t)
+    wanted = jax.vmap(lambda x0, noise, t: target(process, kind, x0, noise, t))(x0, noise, t)
+    error = same_shape("denoising", predict(x_t, t), x0) - wanted
+    weights = jax.vmap(lambda t: weight(process, kind, t))(t)
+    return (weights * jnp.mean(jnp.square(error), axis=tuple(range(1, x0.ndim)))).astype(t.dtype)
+
+
+def _examples(x0: Any, t: Any, keys: PRNGKeys) -> tuple[Array, Array, PRNGKeys]:
+    x0, t = checks.floats("denoising", x0), checks.floats("denoising", t, "times")
+    if x0.ndim < 2:
+        raise ValueError(f"denoising takes a batch [B, ...] of images; got shape {x0.shape}.")
+    if t.shape != x0.shape[:1]:
+        raise ValueError(
+            f"denoising needs a time for every image, shape ({len(x0)},); got {t.shape}. "
+            f"For one time for all use jnp.full({len(x0)}, t)."
+        )
+    if not checks.traced(t):
+        values = np.asarray(t, np.float64)
+        if not ((values >= 0.0) & (values <= 1.0)).all():
+            raise ValueError(
+                f"denoising needs times in [0, 1]; got values from {values.min():g} to {values.max():g}. "
+                "For numbers of steps divide by their total."
+            )
+    return x0, t.astype(working(x0.dtype)), checks.keys("denoising", keys, len(x0))
+
+
+def _finite_weight(process: Process, kind: str, weight: Weight) -> None:
+    """ValueError for a weight that is known and not finite at t = 1."""
+    value = known(lambda t: weight(process, kind, jnp.asarray(t)), 1.0)
+    if value is not None and not np.isfinite(value):
+        raise ValueError(
+            f"denoising: this weight of kind {kind!r} is not finite at t = 1. Where alpha = 0, an error of the noise says "
+            "nothing of the image: predict 'v' or 'x0', weigh with `simple`, or end the process with a little signal."
+        )
 
 
 def simple() -> Weight:
     """w = 1 on the squared error of what the network predicts; with kind "eps", Ho et al.'s L_simple."""
-    return lambda process, kind, t: jnp.ones_like(t)
+    return _one
+
+
+def _one(process: Process, kind: str, t: Time) -> Scalar:
+    return jnp.ones_like(t)
 
 
 def elbo(steps: int | None = None, variance: str = "upper") -> Weight:
@@ -64,33 +112,43 @@ def elbo(steps: int | None = None, variance: str = "upper") -> Weight:
     The mean over uniform t of the weighted loss is the sum of the bound's T terms, per pixel. The first step (s = 0)
     has a finite weight only with the "upper" variance, as in Ho et al.
     """
-    if variance not in ("posterior", "upper"):
-        raise ValueError(f"Unknown variance {variance!r}. Known: ['posterior', 'upper'].")
+    checks.known("elbo", ("posterior", "upper"), variance=variance)
+    if steps is not None:
+        checks.count("elbo", steps=steps)
+    return partial(_elbo, steps, variance)
 
-    def noise_weight(process, t):
-        if steps is None:
-            return -0.5 * jax.grad(process.logsnr)(t)
-        s = t - 1.0 / steps
-        ratio = jnp.exp(process.logsnr(t) - process.logsnr(s))
-        if variance == "posterior":
-            return steps * 0.5 * (1.0 / ratio - 1.0)
-        # sigma_s^2 / (ratio sigma_t^2) = alpha_s^2 / alpha_t^2, which stays finite at s = 0.
-        return steps * 0.5 * (1.0 - ratio) * jnp.square(process.alpha(s) / process.alpha(t))
 
-    def weight(process, kind, t):
-        scale = error_scale(process, "eps", t) / error_scale(process, kind, t)
-        return noise_weight(process, t) * scale
+def _elbo(steps: int | None, variance: str, process: Process, kind: str, t: Time) -> Scalar:
+    return _x0_weight(process, t, steps, variance) / error_scale(process, kind, t)
 
-    return weight
+
+def _x0_weight(process: Process, t: Time, steps: int | None, variance: str) -> Scalar:
+    """Equation (4)."""
+    snr = lambda t: jnp.square(process.alpha(t) / process.sigma(t))  # noqa: E731
+    if steps is None:
+        return -0.5 * jax.grad(snr)(t)
+    s = t - 1.0 / steps
+    if variance == "posterior":
+        return 0.5 * steps * (snr(s) - snr(t))
+    lost = -jnp.expm1(process.logsnr(t) - process.logsnr(s))
+    return 0.5 * steps * lost * jnp.square(process.alpha(s) / process.sigma(t))
 
 
 def uniform_time(t_min: float = 1e-5) -> Callable[[PRNGKey], Scalar]:
     """key -> t uniform in [t_min, 1] (Song et al. 2021 train with t_min = 1e-5)."""
-    if not 0.0 < t_min < 1.0:
-        raise ValueError(f"uniform_time needs t_min in (0, 1); got {t_min}.")
-    return lambda key: jax.random.uniform(key, minval=t_min, maxval=1.0)
+    checks.number("uniform_time", "(0, 1)", t_min=t_min)
+    return partial(_uniform_time, t_min)
+
+
+def _uniform_time(t_min: float, key: PRNGKey) -> Scalar:
+    return jax.random.uniform(checks.key("uniform_time", key), minval=t_min, maxval=1.0)
 
 
 def discrete_time(steps: int = 1000) -> Callable[[PRNGKey], Scalar]:
     """key -> t = i/steps with i uniform in 1 ... steps (Ho et al. 2020, algorithm 1)."""
-    return lambda key: jax.random.randint(key, (), 1, steps + 1) / steps
+    checks.count("discrete_time", steps=steps)
+    return partial(_discrete_time, steps)
+
+
+def _discrete_time(steps: int, key: PRNGKey) -> Scalar:
+    return jax.random.randint(checks.key("discrete_time", key), (), 1, steps + 1) / steps

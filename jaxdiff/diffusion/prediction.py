@@ -16,6 +16,7 @@ log p(x_t | x0) (Song et al. 2021).
 
 import jax.numpy as jnp
 
+from jaxdiff import checks
 from jaxdiff.diffusion.process import Process
 from jaxdiff.types import Image, Scalar, Time
 
@@ -29,22 +30,27 @@ KINDS = {
 
 def check_kind(kind: str) -> str:
     """`kind` itself; ValueError with the known kinds if it is none of them."""
-    if kind not in KINDS:
-        raise ValueError(f"Unknown kind of prediction {kind!r}. Known: {sorted(KINDS)}.")
+    checks.known("prediction", KINDS, kind=kind)
     return kind
+
+
+def says_x0(kind: str) -> bool:
+    """Whether an output of this kind still tells x0 where alpha = 0 and sigma = 1: p, and so the determinant, is not 0."""
+    return KINDS[check_kind(kind)](0.0, 1.0)[0] != 0.0
 
 
 def target(process: Process, kind: str, x0: Image, noise: Image, t: Time) -> Image:
     """p x0 + q noise: what a network of this kind should output."""
-    p, q = KINDS[kind](process.alpha(t), process.sigma(t))
+    p, q = KINDS[check_kind(kind)](process.alpha(t), process.sigma(t))
     return p * x0 + q * noise
 
 
 def convert(process: Process, source: str, destination: str, output: Image, x_t: Image, t: Time) -> Image:
     """The output of kind `destination` that says the same as `output` of kind `source`, by equation (1).
 
-    Needs t with alpha(t) > 0 and sigma(t) > 0.
+    Needs alpha(t) > 0 from "eps" and "score", and sigma(t) > 0 from "x0" and for "score": elsewhere the determinant is 0.
     """
+    check_kind(source), check_kind(destination)
     if source == destination:
         return output
     alpha, sigma = process.alpha(t), process.sigma(t)
@@ -58,5 +64,5 @@ def convert(process: Process, source: str, destination: str, output: Image, x_t:
 def error_scale(process: Process, kind: str, t: Time) -> Scalar:
     """(p - q alpha/sigma)^2: squared error of this kind for a unit squared error of x0, equation (2)."""
     alpha, sigma = process.alpha(t), process.sigma(t)
-    p, q = KINDS[kind](alpha, sigma)
+    p, q = KINDS[check_kind(kind)](alpha, sigma)
     return jnp.square(p - q * alpha / sigma)

@@ -8,8 +8,9 @@ from jaxdiff.evaluate.figures import image_grid, trajectory_strip
 from jaxdiff.evaluate.fingerprints import fingerprint
 from jaxdiff.evaluate.flows import flow_figure
 from jaxdiff.evaluate.ledger import Ledger, ledger_path
+from jaxdiff.evaluate.machine import this_machine
 from jaxdiff.evaluate.panels import Attacked, attack_panel
-from jaxdiff.evaluate.report import versions, write_report
+from jaxdiff.evaluate.report import machine_notes, versions, write_report
 from jaxdiff.evaluate.results import merge_results, read_results, record, write_results
 from jaxdiff.evaluate.robust import outcome, run_cell
 from jaxdiff.evaluate.summary import summarise, worst_case
@@ -27,6 +28,7 @@ __all__ = [
     "image_grid",
     "ledger_path",
     "loss_curves",
+    "machine_notes",
     "markdown_table",
     "merge_results",
     "outcome",
@@ -37,6 +39,7 @@ __all__ = [
     "run_cell",
     "summarise",
     "terminal_table",
+    "this_machine",
     "trajectory_strip",
     "versions",
     "worst_case",

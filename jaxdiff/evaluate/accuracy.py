@@ -6,6 +6,8 @@ from typing import NamedTuple, SupportsFloat, SupportsIndex
 
 import numpy as np
 
+from jaxdiff import checks
+
 
 class Proportion(NamedTuple):
     """A fraction in [0, 1] of `n` outcomes, with the ends of its confidence interval."""
@@ -24,11 +26,12 @@ def clopper_pearson(
     Its ends are quantiles of beta distributions, defined for a fractional number of successes too. Raises ValueError
     unless n >= 1, 0 <= successes <= n and 0 < confidence < 1.
     """
+    checks.count("An interval", least=0, n=n)
+    checks.number("An interval", "[0, inf)", successes=successes)
+    checks.number("An interval", "(0, 1)", confidence=confidence)
     k, n = float(successes), n.__index__()
-    if n < 1 or not 0 <= k <= n:
+    if n < 1 or k > n:
         raise ValueError(f"An interval needs n >= 1 and 0 <= successes <= n; got {k:g} successes of {n}.")
-    if not 0 < confidence < 1:
-        raise ValueError(f"The confidence is a fraction in (0, 1), for example 0.95; got {confidence}.")
     from scipy.stats import beta
 
     tail = (1 - confidence) / 2
@@ -43,6 +46,13 @@ def proportion(outcomes: Sequence[bool | int | float] | np.ndarray, confidence: 
     An outcome may also be a share in [0, 1]: their sum then counts as the successes. A share varies no more than a yes or no
     with the same mean, so the interval is rather too wide than too narrow.
     """
-    successes, n = math.fsum(outcomes), len(outcomes)
+    values = np.asarray(outcomes)
+    if values.ndim != 1 or (values.size and values.dtype.kind not in "biuf"):
+        raise ValueError(
+            f"Outcomes are a sequence of yes or no, or of shares in [0, 1]; got {values.dtype}{list(values.shape)}."
+        )
+    if not np.all((values >= 0) & (values <= 1)):
+        raise ValueError(f"An outcome is yes, no or a share in [0, 1]; got {values.min()} to {values.max()}.")
+    successes, n = math.fsum(values), len(values)
     low, high = clopper_pearson(successes, n, confidence)
     return Proportion(successes / n, low, high, n)

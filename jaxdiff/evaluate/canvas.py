@@ -1,13 +1,14 @@
 """A sheet of pixels: images placed one to one (never resampled), text beside them, saved as PNG."""
 
 import io
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Bool, Float, UInt8
 
 from jaxdiff.evaluate.atomic import write_bytes
 
@@ -19,6 +20,7 @@ Tile = UInt8[np.ndarray, "h w 3"]
 DPI, MARGIN = 150, 16
 INK, MUTED = "#222222", "#666666"
 RIGHT, WRONG = "#007a56", "#c44601"  # green and red that differ for every kind of colour vision, on white
+BROKEN = (255, 0, 255)  # pixels that are not finite: magenta, which no picture of data is likely to hold
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito
 STYLE = {
     "font.size": 9,
@@ -59,14 +61,37 @@ def canvas(path: str | Path, width: int, height: int, **options: Any) -> Iterato
 def as_tiles(images: Images, target: int) -> UInt8[np.ndarray, "n H W 3"]:
     """Images in [0, 1] (clipped), grey or RGB, as RGB bytes, enlarged by a whole factor.
 
-    Raises ValueError for another number of channels or no images.
+    Pixels that are not finite are magenta, and a warning counts them. Raises ValueError for another number of channels or no
+    images.
     """
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or not images.size:
         raise ValueError(f"Pictures are [n, height, width, 1 or 3]; got shape {images.shape}.")
-    images = np.nan_to_num(np.clip(images, 0, 1), nan=0.0)
-    rgb = np.broadcast_to(np.round(255 * images).astype(np.uint8), (*images.shape[:3], 3))
-    return enlarge(rgb, target)
+    finite = np.isfinite(images).all(-1)
+    shown = np.where(finite[..., None], np.clip(images, 0, 1), 0)
+    rgb = np.broadcast_to(np.round(255 * shown).astype(np.uint8), (*images.shape[:3], 3))
+    return enlarge(mark_broken(rgb, finite), target)
+
+
+def mark_broken(tiles: Tiles, finite: Bool[np.ndarray, "n h w"]) -> Tiles:
+    """The tiles with magenta for pixels that are not finite; a warning counts these and their pictures."""
+    if finite.all():
+        return tiles
+    pictures = int((~finite).any((1, 2)).sum())
+    logging.getLogger(__name__).warning(
+        "%d pixels in %d of %d pictures are not finite; they are drawn in magenta.",
+        int((~finite).sum()),
+        pictures,
+        len(tiles),
+    )
+    return np.where(finite[..., None], tiles, np.array(BROKEN, np.uint8))
+
+
+def with_gaps(name: str, *values: Any) -> str:
+    """The name of a series, with how many of its points are not finite in any of `values`, and so are not drawn."""
+    finite = np.all([np.isfinite(np.asarray(v, float)) for v in values], axis=0)
+    missing = np.size(finite) - int(finite.sum())
+    return f"{name} ({missing} of {np.size(finite)} not finite)" if missing else name
 
 
 def enlarge(tiles: Tiles, target: int) -> UInt8[np.ndarray, "n H W 3"]:

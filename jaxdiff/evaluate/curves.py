@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdiff.evaluate.canvas import PALETTE, canvas
+from jaxdiff.evaluate.canvas import PALETTE, canvas, with_gaps
 
 MARKERS = "osD^vPX"
 Series = tuple[Any, Any, Any]  # accuracy, low, high: fractions [radii]
@@ -34,11 +34,12 @@ def accuracy_curve(
     with canvas(path, 930, 630, layout="constrained") as figure:
         axes = figure.add_subplot(xlabel=xlabel, ylabel="accuracy (%)", title=title)
         for k, (name, values) in enumerate(series.items()):
+            label = with_gaps(name, *values)
             accuracy, low, high = (100 * np.asarray(v) for v in values)
             colour = PALETTE[k % len(PALETTE)]
             axes.fill_between(radii, low, high, color=colour, alpha=0.18, linewidth=0)
             axes.plot(
-                radii, accuracy, color=colour, marker=MARKERS[k % len(MARKERS)], markersize=4.5, label=name
+                radii, accuracy, color=colour, marker=MARKERS[k % len(MARKERS)], markersize=4.5, label=label
             )
         axes.set_ylim(0, 102)
         axes.legend(loc="best")
@@ -60,7 +61,7 @@ def loss_curves(
             steps, losses = np.asarray(steps, float), np.asarray(losses, float)
             colour = PALETTE[k % len(PALETTE)]
             axes.plot(steps, losses, color=colour, linewidth=0.6, alpha=0.35)
-            axes.plot(steps, smooth(losses), color=colour, linewidth=1.8, label=name)
+            axes.plot(steps, smooth(losses), color=colour, linewidth=1.8, label=with_gaps(name, losses))
         if all(np.nanmin(np.asarray(v, float), initial=np.inf) > 0 for _, v in series.values()):
             _log_axis(axes)
         axes.legend(loc="best")

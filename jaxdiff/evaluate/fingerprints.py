@@ -1,22 +1,23 @@
-"""One short string for everything a result depends on."""
+"""Values as JSON for people (`plain`), and one short string for everything a result depends on (`fingerprint`)."""
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+TAG = "\0"  # the key of what JSON has no word for
+
 
 def plain(value: Any) -> Any:
-    """`value` as JSON can hold it: configs and mappings as dicts, sequences as lists, numpy scalars as
-    numbers.
+    """`value` as JSON can hold it, to be read: configs and mappings as dicts, sequences as lists, numpy scalars as numbers.
 
-    Non-finite numbers become strings, arrays a record of dtype, shape and SHA-256; raises TypeError for the
-    rest.
+    Non-finite numbers become strings, arrays a record of dtype, shape and SHA-256. What is told apart here is told apart to
+    the eye alone: for identity take `fingerprint`. Raises ValueError for the rest.
     """
-    if hasattr(value, "to_dict"):  # ml_collections.ConfigDict is no Mapping
-        value = value.to_dict()
+    value = _contents(value)
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -24,12 +25,10 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
-        return value if np.isfinite(value) else str(value)
+        return value if math.isfinite(value) else str(value)
     if value is None or isinstance(value, (bool, int, str)):
         return value
-    if hasattr(value, "__array__"):
-        return digest(np.asarray(value))
-    raise TypeError(f"A config holds plain values and arrays; got {type(value).__name__}: {value!r}.")
+    return _array(value)
 
 
 def digest(array: np.ndarray) -> dict[str, Any]:
@@ -41,7 +40,39 @@ def digest(array: np.ndarray) -> dict[str, Any]:
 def fingerprint(*parts: Any) -> str:
     """16 hex digits that change with any value in `parts` (configs, nested dicts and lists, arrays, numbers).
 
-    The order of keys in a dict does not matter. Raises TypeError for what is neither plain nor an array.
+    Types count, for they decide what is computed: 1, 1.0, True and "1" are four values, and a numpy scalar is an array without
+    axes, so that float32(1), float64(1) and Python's 1.0 (which takes the dtype that it meets) are three. So do the sign of
+    zero, and NaN beside "nan". The order of keys in a dict does not matter, nor whether a sequence is a list or a tuple (JSON
+    knows one). Raises ValueError for what is neither plain nor an array.
     """
-    text = json.dumps(plain(parts), sort_keys=True, separators=(",", ":"))
+    text = json.dumps(_told_apart(parts), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _told_apart(value: Any) -> Any:
+    """`value` as JSON that differs wherever values differ in type or value."""
+    value = _contents(value)
+    if isinstance(value, Mapping):
+        if TAG not in value and all(isinstance(k, str) for k in value):
+            return {str(k): _told_apart(v) for k, v in value.items()}
+        return {TAG: sorted(([_told_apart(k), _told_apart(v)] for k, v in value.items()), key=json.dumps)}
+    if isinstance(value, (list, tuple)):
+        return [_told_apart(v) for v in value]
+    if isinstance(value, np.generic):  # before float and str: float64 and str_ are kinds of these
+        return digest(np.asarray(value))
+    if isinstance(value, float) and not math.isfinite(value):
+        return {TAG: str(value)}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return _array(value)
+
+
+def _contents(value: Any) -> Any:
+    return value.to_dict() if hasattr(value, "to_dict") else value  # ml_collections.ConfigDict is no Mapping
+
+
+def _array(value: Any) -> dict[str, Any]:
+    array = np.asarray(value) if hasattr(value, "__array__") else None
+    if array is None or array.dtype.hasobject:  # the bytes of objects are their addresses
+        raise ValueError(f"A config holds plain values and arrays; got {type(value).__name__}: {value!r}.")
+    return digest(array)

@@ -26,7 +26,7 @@ from jaxdiff.evaluate.canvas import (
     write,
     write_title,
 )
-from jaxdiff.evaluate.panels import signed_colours
+from jaxdiff.evaluate.panels import difference, signed_colours
 
 Values = Float[Array | np.ndarray, "..."]
 GAP, CAPTION, HEAD, FOOT = 8, 30, 30, 26
@@ -49,7 +49,7 @@ def arrows(flow: Float[Array | np.ndarray, "h w 2"], most: int = 16) -> Arrows:
 
     If all are shorter than two arrows are apart, they are magnified by a power of two. Those that would be dots are left out.
     """
-    flow = np.nan_to_num(np.asarray(flow, np.float64))
+    flow = np.nan_to_num(np.asarray(flow, np.float64), posinf=0.0, neginf=0.0)
     height, width = flow.shape[:2]
     every = -(-max(height, width) // most)
     places = [np.arange((side - 1) % every // 2, side, every) for side in (height, width)]
@@ -77,9 +77,9 @@ def flow_figure(
     """
     images, attacked, flows = (np.asarray(a) for a in (images, attacked, flows))
     _check(images, attacked, flows, labels)
-    delta = np.nan_to_num(attacked - images).mean(-1)
-    bounds = [float(b) for b in np.abs(delta).max((1, 2))]
-    colours = np.concatenate([signed_colours(d[None], b) for d, b in zip(delta, bounds, strict=True)])
+    pairs = zip(images[:, None], attacked[:, None], strict=True)
+    deltas, bounds = zip(*(difference(*pair) for pair in pairs), strict=True)
+    colours = np.concatenate([signed_colours(*pair) for pair in zip(deltas, bounds, strict=True)])
     columns = [
         as_tiles(images, size),
         as_tiles(attacked, size),
@@ -126,8 +126,10 @@ def flow_figure(
 
 def _lengths(flow: np.ndarray, field: Arrows) -> str:
     height, width = flow.shape[:2]
-    longest = np.hypot(*(np.nan_to_num(flow) * [width / 2, height / 2]).T).max()
-    return f"up to {longest:.2g} px" + (f", drawn {field.factor:.0f}x" if field.factor > 1 else "")
+    longest = np.hypot(*(np.nan_to_num(flow, posinf=0.0, neginf=0.0) * [width / 2, height / 2]).T).max()
+    broken = int((~np.isfinite(flow).all(-1)).sum())
+    drawn = f", drawn {field.factor:.0f}x" if field.factor > 1 else ""
+    return f"up to {longest:.2g} px{drawn}" + (f", {broken} not finite" if broken else "")
 
 
 def _axes(figure: Any, left: int, top: int, height: int, width: int, shape: tuple[int, ...]) -> Any:

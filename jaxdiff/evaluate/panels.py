@@ -20,6 +20,7 @@ from jaxdiff.evaluate.canvas import (
     canvas,
     enlarge,
     fit,
+    mark_broken,
     place,
     title_height,
     wrap,
@@ -91,13 +92,21 @@ def attack_panel(
 
 
 def signed_colours(values: np.ndarray, bound: float) -> np.ndarray:
-    """[n, h, w] in [-bound, bound] as RGB bytes of a diverging map: blue below zero, white at zero, red
-    above.
+    """[n, h, w] in [-bound, bound] as RGB bytes of a diverging map: blue below zero, white at zero, red above; magenta where
+    they are not finite.
     """
     from matplotlib import colormaps
 
-    unit = 0.5 + values / (2 * bound) if bound > 0 else np.full_like(values, 0.5)
-    return np.round(255 * colormaps["RdBu_r"](unit)[..., :3]).astype(np.uint8)
+    finite = np.isfinite(values)
+    unit = 0.5 + np.where(finite, values, 0.0) / (2 * bound) if bound > 0 else np.full_like(values, 0.5)
+    return mark_broken(np.round(255 * colormaps["RdBu_r"](unit)[..., :3]).astype(np.uint8), finite)
+
+
+def difference(clean: np.ndarray, changed: np.ndarray) -> tuple[np.ndarray, float]:
+    """[n, h, w]: what was added, the mean over channels; and the largest of its finite absolute values, 0 if there is none."""
+    with np.errstate(invalid="ignore"):  # infinity less infinity is NaN, and is drawn as such
+        delta = (changed - clean).mean(-1)
+    return delta, float(np.abs(delta[np.isfinite(delta)]).max(initial=0.0))
 
 
 def _columns(clean: np.ndarray, attacked: Attacked, size: int) -> list[_Column]:
@@ -110,8 +119,7 @@ def _columns(clean: np.ndarray, attacked: Attacked, size: int) -> list[_Column]:
 
 
 def _perturbation(clean: np.ndarray, adversarial: np.ndarray, size: int) -> _Column:
-    delta = np.nan_to_num(adversarial - clean).mean(-1)
-    bound = float(np.abs(delta).max())
+    delta, bound = difference(clean, adversarial)
     return _Column(f"perturbation\n±{255 * bound:.3g}/255", enlarge(signed_colours(delta, bound), size), None)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from jaxdiff.evaluate.ledger import Ledger
-from jaxdiff.evaluate.summary import share
+from jaxdiff.evaluate.summary import share, valid
 
 
 @contextmanager
@@ -16,7 +16,7 @@ def progress(label: str | None, ledger: Ledger, ids: Sequence[int]) -> Iterator[
     from tqdm import tqdm
 
     def update(count: int) -> None:
-        rows = [ledger.rows[i] for i in ids if i in ledger.rows]
+        rows = [ledger.rows[i] for i in ids if i in ledger.rows and valid(ledger.rows[i])]
         if rows:
             bar.set_postfix_str(f"robust {100 * sum(map(share, rows)) / len(rows):.1f} %", refresh=False)
         bar.update(count)

@@ -3,13 +3,17 @@
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from jaxdiff import checks
 from jaxdiff.evaluate.atomic import write_text
 from jaxdiff.evaluate.fingerprints import plain
+from jaxdiff.evaluate.ledger import machines_of
+from jaxdiff.evaluate.machine import this_machine
 from jaxdiff.evaluate.results import Reference
 from jaxdiff.evaluate.tables import markdown_table
 
@@ -29,8 +33,24 @@ def versions() -> dict[str, str]:
         | {
             "platform": platform.platform(),
             "device": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
+            "machine": this_machine(),
         }
     )
+
+
+def machine_notes(ledgers: Iterable[str | Path]) -> list[str]:
+    """A note for a report if the rows of its ledgers were not all made on a machine like this one; else none.
+
+    It says which machine has made how many rows, and which ledgers hold rows of several.
+    """
+    cells = {Path(path).stem: machines_of(path) for path in sorted(map(str, ledgers))}
+    total = sum((Counter(cell) for cell in cells.values()), Counter())
+    if set(total) <= {this_machine()}:
+        return []
+    made = lambda counts: "; ".join(f"{n} on {machine}" for machine, n in counts.items())  # noqa: E731
+    mixed = [f"{name}: {made(cell)}" for name, cell in cells.items() if len(cell) > 1]
+    note = f"**Machines**: attacked images agree to the last bit on one kind of machine only. Rows were made: {made(total)}."
+    return [f"{note} Of several machines are: {'. '.join(mixed)}." if mixed else note]
 
 
 def write_report(
@@ -54,6 +74,8 @@ def write_report(
     `sections` {heading: Markdown} come before the configuration. FileNotFoundError for a figure that does not
     exist.
     """
+    checks.count("A report", least=0, seed=seed)
+    checks.number("A stage of a report", "[0, inf)", **(stages or {}))
     path = Path(path)
     parts = {
         "Results": markdown_table(records, reference) if records else "",

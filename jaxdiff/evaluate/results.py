@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxdiff import checks
 from jaxdiff.evaluate.atomic import write_text
 from jaxdiff.evaluate.fingerprints import plain
 
@@ -25,8 +26,7 @@ def write_results(path: str | Path, records: Sequence[Mapping[str, Any]]) -> Pat
     ValueError for a record that lacks a field, an accuracy that is no fraction within its interval, or a cell
     given twice.
     """
-    for entry in records:
-        _check(entry)
+    check_records(records)
     cells = [(entry["defense"], entry["attack"]) for entry in records]
     if len(set(cells)) != len(cells):
         raise ValueError(f"Each cell has one record; got {cells}.")
@@ -38,10 +38,9 @@ def read_results(path: str | Path) -> list[Record]:
     if not Path(path).exists():
         return []
     try:
-        records = json.loads(Path(path).read_text())
-        for entry in records:
-            _check(entry)
-    except (ValueError, TypeError) as error:
+        records = json.loads(Path(path).read_text(encoding="utf-8"))
+        check_records(records)
+    except ValueError as error:
         raise ValueError(
             f"{path} holds no results ({error}); move it away, the ledgers can write it again."
         ) from None
@@ -55,12 +54,23 @@ def merge_results(path: str | Path, records: Sequence[Mapping[str, Any]]) -> lis
     return list(cells.values())
 
 
-def _check(entry: Mapping[str, Any]) -> None:
+def check_records(records: Any) -> None:
+    """ValueError unless these are records: mappings with all fields, fractions within their intervals, of an image at least."""
+    if isinstance(records, Mapping | str) or not isinstance(records, Sequence):
+        raise ValueError(f"Records are a list of mappings; got {type(records).__name__}.")
+    for entry in records:
+        _check(entry)
+
+
+def _check(entry: Any) -> None:
+    checks.instance("A list of records", Mapping, "record(defense, attack, summary)", entry=entry)
     absent = [name for name in REQUIRED if name not in entry]
     if absent:
         raise ValueError(f"A record needs {REQUIRED}; {absent} are missing in {dict(entry)}.")
-    if not 0 <= entry["low"] <= entry["accuracy"] <= entry["high"] <= 1:
-        raise ValueError(
-            f"An accuracy is a fraction with 0 <= low <= accuracy <= high <= 1; got {entry['accuracy']} in "
-            f"[{entry['low']}, {entry['high']}] for {entry['defense']} under {entry['attack']}."
-        )
+    who = f"The record of {entry['defense']} under {entry['attack']}"
+    checks.count(who, n=entry["n"])
+    numbers = {name: entry[name] for name in ("accuracy", "low", "high")}
+    checks.number(f"{who}, all fractions,", "[0, 1]", **numbers)
+    checks.number(who, "[0, inf)", seconds=entry["seconds"])
+    if not entry["low"] <= entry["accuracy"] <= entry["high"]:
+        raise ValueError(f"{who} has low <= accuracy <= high, fractions; got {numbers}.")

@@ -3,9 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jaxdiff.evaluate.results import ABSENT, Record, Reference
+from jaxdiff import checks
+from jaxdiff.evaluate.results import ABSENT, Record, Reference, check_records
 
 Cells = dict[tuple[str, str], Record]
+NOTED = {  # of a record -> its sign in the cell, and what it says in the footnote
+    "nonfinite": ("†", "non-finite examples, counted as not robust"),
+    "invalid": ("‡", "examples that were no images in [0, 1] with a label of the classifier, left out of n"),
+}
 
 
 def markdown_table(
@@ -15,7 +20,7 @@ def markdown_table(
     caption.
 
     `reference[defense][attack]` (fractions) stands beside ours, or alone where we have no value. The caption
-    says n, the confidence, and how many examples were not finite.
+    says n, the confidence, and how many examples were not finite, or no images with a label.
     """
     lines = _grid(records, reference or {}, lambda *a: _markdown_cell(*a, reference_name), "defense")
     rows = ["| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines]
@@ -61,8 +66,11 @@ def _rule(records: Sequence[Mapping[str, Any]]) -> str:
 def _grid(
     records: Sequence[Mapping[str, Any]], reference: Reference, cell: Callable[..., str], corner: str
 ) -> list[list[str]]:
+    check_records(records)
     if not records:
         raise ValueError("A table needs at least one record.")
+    for theirs in reference.values():
+        checks.number("A reference", "[0, 1]", **theirs)
     cells = {(r["defense"], r["attack"]): r for r in records}
     marks, show_n = marked(records), len({r["n"] for r in records}) > 1
     named = [*cells, *((d, a) for d, attacks in reference.items() for a in attacks)]
@@ -92,7 +100,8 @@ def _terminal_cell(ours: Record | None, theirs: float | int | None, bold: bool, 
 def _value(ours: Mapping[str, Any], show_n: bool, unit: str) -> str:
     accuracy, low, high = (f"{100 * ours[name]:.1f}" for name in ("accuracy", "low", "high"))
     count = f" n={ours['n']}" if show_n else ""
-    return f"{accuracy}{unit} [{low}, {high}]{count}" + ("†" if ours.get("nonfinite") else "")
+    signs = "".join(sign for field, (sign, _) in NOTED.items() if ours.get(field))
+    return f"{accuracy}{unit} [{low}, {high}]{count}{signs}"
 
 
 def _caption(records: Sequence[Mapping[str, Any]]) -> str:
@@ -104,8 +113,11 @@ def _caption(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _footnotes(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    bad = [f"{r['defense']} under {r['attack']}: {r['nonfinite']}" for r in records if r.get("nonfinite")]
-    return [f"† non-finite examples, counted as not robust ({'; '.join(bad)})."] if bad else []
+    notes = []
+    for field, (sign, words) in NOTED.items():
+        counts = [f"{r['defense']} under {r['attack']}: {r[field]}" for r in records if r.get(field)]
+        notes += [f"{sign} {words} ({'; '.join(counts)})."] if counts else []
+    return notes
 
 
 def _align(text: str, width: int, column: int) -> str:

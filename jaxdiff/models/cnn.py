@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from jaxdiff import checks
+from jaxdiff.models.arguments import check_classifier, check_counts, freeze
 from jaxdiff.models.layers import Conv, GroupNorm, activation, check_images, normalise
 
 
@@ -19,7 +21,7 @@ class CNN(nn.Module):
     space; dense.
 
     Takes sides of 8 (scikit-learn's digits), 28 (MNIST) or any other. `groups` is the most groups of the
-    norms; 0 means no norm.
+    norms; 0 means no norm. ValueError for arguments that make no network, when it is made.
     """
 
     channels: Sequence[int] = (32, 64, 128)
@@ -30,13 +32,20 @@ class CNN(nn.Module):
     std: Sequence[float] = (0.5,)
     dtype: Any = None
 
+    def __post_init__(self):
+        check_counts("CNN", channels=self.channels)
+        checks.count("CNN", 0, groups=self.groups)
+        check_classifier("CNN", self.classes, self.mean, self.std, self.dtype, act=self.activation)
+        freeze(self, "channels", "mean", "std")
+        super().__post_init__()
+
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch classes"]:
-        """Logits of images in [0, 1]; `train` changes nothing."""
+        """Logits of images in [0, 1], in float32 (float64 for images in float64); `train` changes nothing."""
         del train
-        check_images(x, "CNN")
+        x = check_images(x, "CNN")
         act = activation(self.activation)
         h = normalise(x, self.mean, self.std)
         for i, channels in enumerate(self.channels):

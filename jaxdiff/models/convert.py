@@ -1,49 +1,77 @@
 """Foreign checkpoints: a flat dict of arrays in PyTorch's layout -> Flax variables.
 
-Each leaf that the module expects is looked up under its foreign name, transposed (OIHW -> HWIO, out x in ->
-in x out) and compared with the expected shape, so that a checkpoint of another architecture fails with the
-key named.
+Each leaf that the module expects is looked up under its foreign name, brought into the layout of Flax (`models.layouts`: one
+that is not known is refused) and compared with the expected shape, so that a checkpoint of another architecture fails
+with the key named.
 """
 
 import re
+import zipfile
+import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax import linen as nn
+from flax.traverse_util import unflatten_dict
 
+from jaxdiff import checks
+from jaxdiff.models.layouts import Layout, linear, network, same
 from jaxdiff.models.resnet import ResNetCIFAR
 from jaxdiff.models.unet import UNet
 from jaxdiff.types import Variables
 
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+SAVE = "Save it with np.savez(path, **{k: v.float().numpy() for k, v in model.state_dict().items()})"
 
 
 def load_npz(path: str | Path) -> dict[str, np.ndarray]:
-    """All arrays of an npz file; FileNotFoundError names the path."""
-    if not Path(path).is_file():
+    """All arrays of an npz file; `~` is the home directory.
+
+    FileNotFoundError if there is no such file, ValueError if it is a folder, broken, or of another format.
+    """
+    checks.instance("load_npz", (str, Path), "'weights.npz'", path=path)
+    path = Path(path).expanduser()
+    if path.is_dir():
+        raise ValueError(f"The weights {path} are a folder; give the .npz file in it.")
+    if not path.exists():
         raise FileNotFoundError(f"No weights at {path}.")
-    with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise ValueError(
+            f"The weights {path} cannot be read as an npz file of arrays ({error}). {SAVE}."
+        ) from error
+    strange = [k for k, v in arrays.items() if not isinstance(v, np.ndarray)]
+    if strange:  # a zip file of something else, as PyTorch's own
+        raise ValueError(f"The weights {path} are no npz file of arrays: {strange[0]!r} is none. {SAVE}.")
+    return arrays
 
 
 def resnet_cifar_from_torch(arrays: Mapping[str, np.ndarray]) -> Variables:
     """Variables of `ResNetCIFAR` from a PyTorch state dict of the public option-A models (akamaster's).
 
-    Depth and classes are read off the keys. Raises ValueError for a missing or unexpected key or a wrong
-    shape.
+    Depth and classes are read off the keys. ValueError as `fill` raises it.
     """
-    arrays = {
-        k.removeprefix("module."): v for k, v in arrays.items() if not k.endswith("num_batches_tracked")
-    }
+    arrays = state_dict(arrays)
     blocks = len([k for k in arrays if re.fullmatch(r"layer1\.\d+\.conv1\.weight", k)])
-    classes = len(arrays.get("linear.bias", range(10)))
-    model = ResNetCIFAR(6 * max(blocks, 1) + 2, classes)
-    expected = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    return fill(expected, arrays, _resnet_key)
+    classes = np.size(arrays.get("linear.bias", range(10)))
+    model = ResNetCIFAR(6 * max(blocks, 1) + 2, max(classes, 2))
+    return fill(model, (jnp.zeros((1, 32, 32, 3)),), arrays, _resnet_key)
 
 
 def unet_from_diffusers(arrays: Mapping[str, np.ndarray], model: UNet, size: int = 32) -> Variables:
@@ -51,48 +79,136 @@ def unet_from_diffusers(arrays: Mapping[str, np.ndarray], model: UNet, size: int
 
     `size` is the side of the images (it decides where attention sits). The foreign model must have
     `attention_head_dim=None`, `norm_eps=1e-6`, `flip_sin_to_cos=False`, `freq_shift=1`,
-    `downsample_padding=0` and as many groups in each norm. Raises ValueError for a missing or unexpected
-    key or a wrong shape.
+    `downsample_padding=0` and as many groups in each norm. ValueError as `fill` raises it.
     """
-    channels = arrays["conv_in.weight"].shape[1] if "conv_in.weight" in arrays else 3
-    x = jnp.zeros((1, size, size, channels))
-    expected = jax.eval_shape(model.init, jax.random.key(0), x, jnp.zeros(1))
-    return fill(expected, arrays, partial(_unet_key, levels=len(model.multipliers)))
+    checks.instance("unet_from_diffusers", UNet, "UNet()", model=model)
+    checks.count("unet_from_diffusers", size=size)
+    arrays = state_dict(arrays)
+    shape = np.shape(arrays.get("conv_in.weight"))
+    x = jnp.zeros((1, size, size, shape[1] if len(shape) == 4 else 3))
+    # Its dense layers act on the channels of one pixel, or of the time; heads are in the same order.
+    layouts = {k: (same, linear)[np.ndim(v) - 1] for k, v in arrays.items() if np.ndim(v) in (1, 2)}
+    name = partial(_unet_key, levels=len(model.multipliers))
+    return fill(model, (x, jnp.zeros(1)), arrays, name, layouts)
+
+
+def state_dict(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """A state dict without the prefixes of PyTorch's wrappers and its counters of batches."""
+    checks.instance("A state dict", Mapping, "load_npz(path)", arrays=arrays)
+    plain = {
+        re.sub(r"^(module\.|_orig_mod\.)+", "", k): v
+        for k, v in arrays.items()
+        if not k.endswith("num_batches_tracked")
+    }
+    wrapped = [k for k in arrays if not k.endswith("num_batches_tracked")]
+    if len(plain) < len(wrapped):
+        raise ValueError(
+            "A state dict has the same key with and without 'module.': it holds two models. Keep one."
+        )
+    return plain
 
 
 def fill(
-    expected: Variables, arrays: Mapping[str, np.ndarray], name: Callable[[tuple[str, ...]], str]
+    module: nn.Module,
+    inputs: tuple[Any, ...],
+    arrays: Mapping[str, Any],
+    name: Callable[[tuple[str, ...]], str],
+    layouts: Mapping[str, Layout] | None = None,
 ) -> Variables:
-    """The tree `expected` (of shapes) with values from `arrays`, where `name` gives the key of each path.
+    """The variables of `module`, as it is for a batch like `inputs`, from `arrays`; `name` gives the key of each path.
 
-    Raises ValueError for a missing or unexpected key or a wrong shape.
+    `layouts` declares, by key, those that cannot be known (`models.layouts`): {"fc.weight": flattened(8, 8, 64)} for a
+    dense layer after a flattened feature map [8, 8, 64].
+
+    Raises ValueError for a missing or unexpected key, a layout that is not known, a wrong shape, and values that are no
+    finite floating point numbers.
     """
-    leaves = flatten_dict(expected)
-    names = {path: name(path) for path in leaves}
-    missing = sorted(set(names.values()) - set(arrays))
-    unexpected = sorted(set(arrays) - set(names.values()))
+    checks.instance("fill", nn.Module, "ResNetCIFAR()", module=module)
+    checks.instance("fill", (tuple, list), "(jnp.zeros((1, 32, 32, 3)),)", inputs=inputs)
+    checks.instance("fill", (Mapping, type(None)), "{'fc.weight': flattened(8, 8, 64)}", layouts=layouts)
+    checks.function("fill", name=name)
+    arrays, declared, known = state_dict(arrays), dict(layouts or {}), network(module, inputs)
+    names = {path: name(path) for path in known.shapes}
+    _check_keys(names, arrays, declared)
+    filled = {}
+    for path, key in names.items():
+        layout = declared.get(key, known.layout(path))
+        if layout is None:
+            raise ValueError(_unknown_layout(key, np.shape(arrays[key]), known.shapes[path].shape))
+        filled[path] = _leaf(key, arrays[key], layout, known.shapes[path])
+    return unflatten_dict(filled)
+
+
+def _check_keys(names: Mapping[Any, str], arrays: Mapping[str, Any], declared: Mapping[str, Layout]) -> None:
+    wanted = Counter(names.values())
+    missing, unexpected = sorted(set(wanted) - set(arrays)), sorted(set(arrays) - set(wanted))
     if missing or unexpected:
         raise ValueError(
             f"These weights are of another architecture: missing {missing[:3]} ({len(missing)} in all), "
             f"unexpected {unexpected[:3]} ({len(unexpected)} in all)."
         )
-    return unflatten_dict(
-        {path: _leaf(arrays[names[path]], leaf, names[path]) for path, leaf in leaves.items()}
+    if twice := [key for key, n in wanted.items() if n > 1]:
+        raise ValueError(f"The name {twice[0]!r} was given to {wanted[twice[0]]} leaves; each needs its own.")
+    checks.function("fill", **{f"the layout of {key!r}": layout for key, layout in declared.items()})
+    if other := sorted(set(declared) - set(wanted)):
+        raise ValueError(
+            f"A layout is declared for {other[0]!r}, which is no key{checks.nearest(other[0], wanted)}"
+        )
+
+
+def _unknown_layout(key: str, theirs: tuple[int, ...], ours: tuple[int, ...]) -> str:
+    return (
+        f"The layout of {key!r} is not known: {list(theirs)} there, {list(ours)} here. It depends on the size of the images "
+        "(a dense layer after a flattened feature map, a table of positions), or on a reshape that cannot be seen from here. "
+        "Declare it with a function of jaxdiff.models.layouts, for example "
+        f"fill(..., layouts={{{key!r}: flattened(height, width, channels)}}), or linear, or same."
     )
 
 
-def _leaf(array: np.ndarray, expected: jax.ShapeDtypeStruct, name: str) -> jax.Array:
+def _leaf(key: str, array: Any, layout: Layout, expected: jax.ShapeDtypeStruct) -> jax.Array:
     """One array in the layout and type of `expected`."""
-    array = np.asarray(array)
-    if array.ndim == 4:
-        array = array.transpose(2, 3, 1, 0)
-    elif array.ndim == 2:
-        array = array.T
+    array = _floats(key, array)
+    try:
+        array = layout(array)
+    except ValueError as error:
+        raise ValueError(
+            f"The layout declared for {key!r}, {list(array.shape)}, does not fit: {error}."
+        ) from error
     if array.shape != expected.shape:
         raise ValueError(
-            f"Weights {name!r} have shape {array.shape} (channels last); expected {expected.shape}."
+            f"Weights {key!r} have shape {array.shape} (channels last); expected {expected.shape}."
         )
-    return jnp.asarray(array, expected.dtype)
+    with np.errstate(over="ignore"):  # what overflows is reported here
+        array = array.astype(expected.dtype)
+    bad = array.size - int(np.isfinite(array).sum())
+    if bad:
+        raise ValueError(
+            f"Weights {key!r} have {bad} of {array.size} values that are not finite in {array.dtype}."
+        )
+    if key.endswith("running_var") and array.min(initial=0.0) < 0:
+        raise ValueError(f"Weights {key!r} are variances, but the least is {array.min():.6g}.")
+    return jnp.asarray(array)
+
+
+def _floats(key: str, array: Any) -> np.ndarray:
+    """Floating point numbers of any width, as NumPy holds them."""
+    try:
+        array = np.asarray(array)
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # a tensor that is on another device or wants a gradient
+        raise ValueError(
+            f"Weights {key!r} are no array ({error}). Use tensor.detach().cpu().numpy()."
+        ) from error
+    if array.dtype.kind == "V" and not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ValueError(
+            f"Weights {key!r} are raw bytes ({array.dtype}): npz does not know bfloat16. {SAVE}."
+        )
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ValueError(f"Weights {key!r} are floating point numbers; got {array.dtype}.")
+    return array
 
 
 def _resnet_key(path: tuple[str, ...]) -> str:

@@ -21,8 +21,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.core.scope import LazyRng
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Num
+
+from jaxdiff import checks
+from jaxdiff.types import PRNGKeys
 
 Padding = str | Sequence[tuple[int, int]]
 
@@ -112,6 +116,7 @@ def group_count(groups: int, channels: int) -> int:
 
     With one channel a group the norm would erase what is added per channel: the time embedding.
     """
+    checks.count("Group norm", groups=groups, channels=channels)
     limit = max(1, min(groups, channels // 4))
     return next(g for g in range(limit, 0, -1) if channels % g == 0)
 
@@ -151,11 +156,67 @@ def _pool_groups(v: Float[Array, "batch channels"], groups: int) -> Float[Array,
     return jnp.repeat(means, channels // groups, axis=1)
 
 
+def example_rngs(keys: PRNGKeys) -> dict[str, Any]:
+    """`rngs` for `model.apply` that give each example of the batch its own key for dropout.
+
+    Example i then draws the same masks whatever batch, part of a batch or device it comes in. ValueError unless
+    `keys` are typed keys [batch].
+    """
+    typed = isinstance(keys, jax.Array) and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)
+    if not typed or keys.ndim != 1:
+        raise ValueError("example_rngs needs a typed key for every example: jax.random.split(key, batch).")
+    return {"dropout": LazyRng(keys, ())}
+
+
+class Dropout(nn.Module):
+    """Each feature is 0 with probability `rate`, else 1 / (1 - rate) times as large (Srivastava et al. 2014).
+
+    An example's mask is drawn from the example's own key if the stream "dropout" is `example_rngs(keys)`; from
+    a single key, it is drawn for its place in the batch. Every layer has its own masks. Without `train` the
+    identity. ValueError for a rate outside [0, 1), a missing stream, or keys for another number of examples.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch *shape"], train: bool = False) -> Float[Array, "batch *shape"]:
+        """The masked features."""
+        checks.number("Dropout", "[0, 1)", rate=self.rate)
+        if not train or self.rate == 0:
+            return x
+        keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1.0 - self.rate, x.shape[1:]))(
+            self._keys(len(x))
+        )
+        return jnp.where(keep, x / (1.0 - self.rate), jnp.zeros_like(x))
+
+    def _keys(self, batch: int) -> PRNGKeys:
+        if not self.has_rng("dropout"):
+            raise ValueError(
+                "Dropout draws masks in training: call model.apply(..., train=True, rngs=example_rngs(keys)) with "
+                "a key for every example."
+            )
+        stream = self.scope.rngs["dropout"]
+        if stream.rng.shape == (batch,):
+            self.scope.rng_counters["dropout"] += 1
+            layer = LazyRng.create(stream, self.scope.rng_counters["dropout"])
+            return jax.vmap(lambda one: one.as_jax_rng())(layer)
+        if stream.rng.shape:
+            raise ValueError(f"Dropout got {stream.rng.shape[0]} keys for a batch of {batch} examples.")
+        key = self.make_rng("dropout")
+        return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(batch))
+
+
 def time_embedding(t: Num[Array, " batch"], features: int) -> Float[Array, "batch features"]:
     """[sin(t f_i), cos(t f_i)] with f_i = exp(-ln(1e4) i / (half - 1)) (Ho et al. 2020, official code).
 
     `t` is the label itself, 0 .. 999 in DDPM. Raises ValueError unless `features` is even and at least 4.
     """
+    t = jnp.asarray(t)
+    if t.ndim != 1:
+        raise ValueError(
+            f"Time labels have shape [batch]; got {t.shape}. For one time use jnp.full(batch, t)."
+        )
+    checks.count("A time embedding", features=features)
     if features < 4 or features % 2:
         raise ValueError(f"A time embedding needs an even number of at least 4 features; got {features}.")
     half = features // 2
@@ -173,30 +234,50 @@ def ddpm_init(scale: float = 1.0) -> nn.initializers.Initializer:
 def activation(name: str) -> Callable[[Array], Array]:
     """The activation `flax.linen.<name>`, e.g. "relu", "silu", "gelu"; ValueError for an unknown name."""
     known = ("relu", "silu", "gelu", "elu", "leaky_relu", "softplus", "tanh")
-    if name not in known:
-        raise ValueError(f"Unknown activation {name!r}; known: {', '.join(known)}.")
+    checks.known("A network", known, activation=name)
     return getattr(nn, name)
 
 
-def check_images(x: Array, who: str) -> None:
-    """Raises ValueError unless `x` is a batch of images, [batch, height, width, channels]."""
-    if x.ndim != 4:
+def check_images(x: ArrayLike, who: str) -> Array:
+    """`x` as an array; ValueError unless it is a batch of images, floating point [batch, height, width, channels].
+
+    The batch may be empty. Values are not checked: noise and gradients may leave [0, 1].
+    """
+    x = checks.floats(who, x)
+    remedies = {
+        2: "Give vectors their sides: x.reshape(batch, height, width, channels)",
+        5: "A lifted network takes one image: use jax.vmap",
+    }
+    if x.ndim != 4 or not all(x.shape[1:]):
         raise ValueError(
-            f"{who} takes [batch, height, width, channels]; got shape {x.shape}. For one example, lift it."
+            f"{who} takes [batch, height, width, channels]; got shape {x.shape}. "
+            f"{remedies.get(x.ndim, 'For one example, lift it')}."
         )
+    return x
+
+
+def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
+    """ValueError unless both hold finite numbers, as many and at least one, and std none that is not positive."""
+    for name, values in {"mean": mean, "std": std}.items():
+        if isinstance(values, str) or not hasattr(values, "__len__"):
+            raise ValueError(f"{name} holds one number per channel, such as (0.5,); got {values!r}.")
+    for interval, name, values in (("(-inf, inf)", "mean", mean), ("(0, inf)", "std", std)):
+        checks.number("A network", interval, **{f"{name}[{i}]": v for i, v in enumerate(values)})
+    if not len(mean) == len(std) > 0:
+        raise ValueError(f"Give one mean and one std per channel; got {tuple(mean)} and {tuple(std)}.")
 
 
 def normalise(
     x: Float[Array, "batch height width channels"], mean: Sequence[float], std: Sequence[float]
 ) -> Float[Array, "batch height width channels"]:
     """(x - mean) / std per channel; ValueError unless there is one mean and one positive std per channel."""
-    channels = x.shape[-1]
+    check_normalisation(mean, std)
+    x, channels = jnp.asarray(x), x.shape[-1]
     if not len(mean) == len(std) == channels:
+        nchw = " Are they [batch, channels, height, width]? Use x.transpose(0, 2, 3, 1)."
         raise ValueError(
             f"Images have {channels} channels, but mean = {tuple(mean)} and std = {tuple(std)}: "
-            "give one value of each per channel."
+            f"give one value of each per channel.{nchw if x.shape[1] == len(mean) else ''}"
         )
-    if min(std) <= 0:
-        raise ValueError(f"std must be positive; got {tuple(std)}.")
     mean, std = (jnp.asarray(v, x.dtype)[None, None, None] for v in (mean, std))
     return (x - mean) / std

@@ -5,6 +5,8 @@ f(x) = apply(variables, x[None])[0]; under `jax.vmap` the added axis disappears 
 argument.
 """
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,26 +14,46 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array
 
+from jaxdiff import checks
 from jaxdiff.types import Classifier, Image, Logits, Net, PRNGKey, Time, Variables
 
 
 def as_net(model: nn.Module, variables: Variables, **kwargs: Any) -> Net:
     """The function (x_t, t) -> output of one example; `kwargs` go to the module unchanged."""
-
-    def net(x_t: Image, t: Time) -> Image:
-        return model.apply(variables, x_t[None], jnp.asarray(t)[None], **kwargs)[0]
-
-    return net
+    return partial(_net, *_network("as_net", model, variables), kwargs)
 
 
 def as_classifier(model: nn.Module, variables: Variables, **kwargs: Any) -> Classifier:
     """The function (x, key) -> logits of one example in [0, 1]; a deterministic module ignores the key."""
+    return partial(_classify, *_network("as_classifier", model, variables), kwargs)
 
-    def classify(x: Image, key: PRNGKey | None = None) -> Logits:
-        del key
-        return model.apply(variables, x[None], **kwargs)[0]
 
-    return classify
+# At the top of the module, so that what is lifted can be pickled with its module and variables.
+def _net(model: nn.Module, variables: Variables, options: Mapping[str, Any], x_t: Image, t: Time) -> Image:
+    return model.apply(variables, _batch_of_one("A network", x_t), jnp.asarray(t)[None], **options)[0]
+
+
+def _classify(
+    model: nn.Module, variables: Variables, options: Mapping[str, Any], x: Image, key: PRNGKey | None = None
+) -> Logits:
+    del key
+    return model.apply(variables, _batch_of_one("A classifier", x), **options)[0]
+
+
+def _batch_of_one(who: str, x: Any) -> Array:
+    return checks.floats(who, x)[None]
+
+
+def _network(who: str, model: Any, variables: Any) -> tuple[nn.Module, Variables]:
+    checks.instance(who, nn.Module, "CNN()", model=model)
+    if not isinstance(variables, Mapping) or "params" not in variables:
+        told = (
+            f"keys {sorted(map(str, variables))[:3]}"
+            if isinstance(variables, Mapping)
+            else repr(variables)[:60]
+        )
+        raise ValueError(f"{who} needs variables as {{'params': ..., **model_state}}; got {told}.")
+    return model, variables
 
 
 def initialise(model: nn.Module, key: PRNGKey, *inputs: Array) -> tuple[Variables, Variables]:
@@ -39,6 +61,8 @@ def initialise(model: nn.Module, key: PRNGKey, *inputs: Array) -> tuple[Variable
 
     One jitted call. `model.apply({"params": params, **model_state}, ...)` takes them together again.
     """
+    checks.instance("initialise", nn.Module, "CNN()", model=model)
+    checks.key("initialise", key)
     variables = dict(jax.jit(lambda key, *inputs: model.init(key, *inputs))(key, *inputs))
     return variables.pop("params"), variables
 

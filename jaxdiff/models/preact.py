@@ -12,7 +12,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jaxdiff.models.layers import CIFAR10_MEAN, CIFAR10_STD, activation, check_images, normalise
+from jaxdiff import checks
+from jaxdiff.models.arguments import check_classifier, check_counts, freeze
+from jaxdiff.models.layers import CIFAR10_MEAN, CIFAR10_STD, Dropout, activation, check_images, normalise
 from jaxdiff.models.resnet import batch_norm, convolution
 
 
@@ -37,7 +39,7 @@ class PreActBlock(nn.Module):
         if x.shape[-1] != self.channels or self.strides != 1:
             x = conv(self.channels, 1, self.strides, name="shortcut")(h)
         h = conv(self.channels, 3, self.strides, name="conv1")(h)
-        h = nn.Dropout(self.dropout, deterministic=not train)(act(norm(name="bn2")(h)))
+        h = Dropout(self.dropout, name="dropout")(act(norm(name="bn2")(h)), train)
         return x + conv(self.channels, 3, name="conv2")(h)
 
 
@@ -46,7 +48,7 @@ class PreActResNet(nn.Module):
     mean, dense.
 
     `activation` is a name in Flax, "relu" or "silu" (Gowal et al. 2020 for adversarial training). Dropout
-    draws from the stream "dropout" when `train`.
+    draws from the stream "dropout" when `train` (see `layers.example_rngs`).
     """
 
     stem: int
@@ -60,12 +62,21 @@ class PreActResNet(nn.Module):
     axis_name: str | None = None
     dtype: Any = None
 
+    def __post_init__(self):
+        who = "PreActResNet"
+        check_counts(who, widths=self.widths)
+        checks.count(who, stem=self.stem, blocks=self.blocks)
+        checks.number(who, "[0, 1)", dropout=self.dropout)
+        check_classifier(who, self.classes, self.mean, self.std, self.dtype, self.axis_name, self.activation)
+        freeze(self, "widths", "mean", "std")
+        super().__post_init__()
+
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch classes"]:
-        """Logits of images in [0, 1]."""
-        check_images(x, "PreActResNet")
+        """Logits of images in [0, 1], in float32 (float64 for images in float64)."""
+        x = check_images(x, "PreActResNet")
         h = convolution(self.dtype)(self.stem, 3, name="conv")(normalise(x, self.mean, self.std))
         shared = (self.activation, self.dropout, self.axis_name, self.dtype)
         for stage, width in enumerate(self.widths, start=1):
@@ -90,6 +101,7 @@ def WideResNet(
     dtype: Any = None,
 ) -> PreActResNet:
     """WRN-`depth`-`width` (28-10: 36.5 M parameters); ValueError unless depth is 6 n + 4."""
+    checks.count("WideResNet", depth=depth, width=width)
     if depth < 10 or (depth - 4) % 6:
         raise ValueError(f"WideResNet has depth 6 n + 4 (16, 28, 34, 70); got {depth}.")
     widths = (16 * width, 32 * width, 64 * width)

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from jaxdiff import checks
+from jaxdiff.models.arguments import check_classifier, check_counts, freeze
 from jaxdiff.models.layers import (
     CIFAR10_MEAN,
     CIFAR10_STD,
@@ -26,10 +28,20 @@ from jaxdiff.models.layers import (
 he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
+class BatchNorm(nn.BatchNorm):
+    """Flax's, which for an empty batch would turn its running statistics into NaN: ValueError instead."""
+
+    def __call__(self, x: Array, **rest: Any) -> Array:
+        """As `nn.BatchNorm`."""
+        if not x.size and not self.use_running_average:
+            raise ValueError("An empty batch has no statistics to train batch norm with. Leave it out.")
+        return super().__call__(x, **rest)
+
+
 def batch_norm(train: bool, axis_name: str | None, dtype: Any) -> partial:
     """Batch norm, momentum 0.9, eps 1e-5; averages over `axis_name` too under `pmap` or a named `vmap`."""
     return partial(
-        nn.BatchNorm,
+        BatchNorm,
         use_running_average=not train,
         momentum=0.9,
         epsilon=1e-5,
@@ -72,6 +84,10 @@ class BasicBlock(nn.Module):
         conv, norm = convolution(self.dtype), batch_norm(train, self.axis_name, self.dtype)
         h = nn.relu(norm(name="bn1")(conv(self.channels, 3, self.strides, name="conv1")(x)))
         h = norm(name="bn2")(conv(self.channels, 3, name="conv2")(h))
+        if self.channels < x.shape[-1]:
+            raise ValueError(
+                f"Shortcut A pads channels: {self.channels} are fewer than the input's {x.shape[-1]}."
+            )
         low = (self.channels - x.shape[-1]) // 2
         high = self.channels - x.shape[-1] - low
         shortcut = jnp.pad(x[:, :: self.strides, :: self.strides], ((0, 0), (0, 0), (0, 0), (low, high)))
@@ -104,7 +120,8 @@ class ResNet(nn.Module):
     """Stem, stages of `block` with `widths` and `depths` (stride 2 from the second stage on), mean over
     space, dense.
 
-    `stem` is "cifar" (3 x 3, stride 1) or "imagenet" (7 x 7, stride 2, then max pooling).
+    `stem` is "cifar" (3 x 3, stride 1) or "imagenet" (7 x 7, stride 2, then max pooling). ValueError for arguments that make
+    no network, when it is made.
     """
 
     block: type[nn.Module]
@@ -117,12 +134,23 @@ class ResNet(nn.Module):
     axis_name: str | None = None
     dtype: Any = None
 
+    def __post_init__(self):
+        check_counts("ResNet", widths=self.widths, depths=self.depths)
+        if len(self.widths) != len(self.depths):
+            raise ValueError(
+                f"ResNet has one width and one depth per stage; got {self.widths} and {self.depths}."
+            )
+        checks.known("ResNet", ("cifar", "imagenet"), stem=self.stem)
+        check_classifier("ResNet", self.classes, self.mean, self.std, self.dtype, self.axis_name)
+        freeze(self, "widths", "depths", "mean", "std")
+        super().__post_init__()
+
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch classes"]:
-        """Logits of images in [0, 1]."""
-        check_images(x, "ResNet")
+        """Logits of images in [0, 1], in float32 (float64 for images in float64)."""
+        x = check_images(x, "ResNet")
         h = self._stem(normalise(x, self.mean, self.std), train)
         for stage, (width, depth) in enumerate(zip(self.widths, self.depths, strict=True), start=1):
             for i in range(depth):
@@ -150,6 +178,7 @@ def ResNetCIFAR(
 
     The default normalisation is that of the public PyTorch weights. Raises ValueError for another depth.
     """
+    checks.count("ResNetCIFAR", depth=depth)
     if depth < 8 or (depth - 2) % 6:
         raise ValueError(f"ResNetCIFAR has depth 6 n + 2 (20, 32, 44, 56, 110); got {depth}.")
     return ResNet(
@@ -166,7 +195,5 @@ def ResNet50(
     dtype: Any = None,
 ) -> ResNet:
     """ResNet-50 with a "cifar" (23.5 M parameters) or an "imagenet" stem; ValueError for another stem."""
-    if stem not in ("cifar", "imagenet"):
-        raise ValueError(f"ResNet50 has the stem 'cifar' or 'imagenet'; got {stem!r}.")
     widths, depths = (64, 128, 256, 512), (3, 4, 6, 3)
     return ResNet(Bottleneck, widths, depths, classes, stem, mean, std, axis_name, dtype)

@@ -16,7 +16,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Num
 
-from jaxdiff.models.layers import Conv, GroupNorm, check_images, ddpm_init, time_embedding
+from jaxdiff import checks
+from jaxdiff.models.arguments import check_counts, check_dtype, freeze
+from jaxdiff.models.layers import Conv, Dropout, GroupNorm, check_images, ddpm_init, time_embedding
 
 Features = Float[Array, "batch height width channels"]
 
@@ -39,7 +41,7 @@ class ResBlock(nn.Module):
         shift = nn.Dense(self.channels, dtype=self.dtype, kernel_init=ddpm_init(), name="time")(time)
         h = conv((3, 3), kernel_init=ddpm_init(), name="conv1")(nn.swish(norm(name="norm1")(x)))
         h = nn.swish(norm(name="norm2")(h + shift[:, None, None]))
-        h = nn.Dropout(self.dropout, deterministic=not train)(h)
+        h = Dropout(self.dropout, name="dropout")(h, train)
         h = conv((3, 3), kernel_init=ddpm_init(0.0), name="conv2")(h)
         if x.shape[-1] != self.channels:
             x = conv((1, 1), kernel_init=ddpm_init(), name="shortcut")(x)
@@ -95,8 +97,8 @@ class UNet(nn.Module):
 
     `multipliers` of `channels`, one per resolution; `blocks` residual blocks each (one more on the way up);
     `attention` lists the feature heights with self-attention; `out_channels` defaults to those of the
-    input. Dropout draws from the stream "dropout" when `train`. `dtype` is that of the computation
-    ("bfloat16"); parameters, norms' statistics, softmax and output stay in float32.
+    input. Dropout draws from the stream "dropout" when `train` (see `layers.example_rngs`). `dtype` is that of
+    the computation ("bfloat16"); parameters, norms' statistics, softmax and output stay in float32.
     """
 
     channels: int = 128
@@ -109,12 +111,26 @@ class UNet(nn.Module):
     groups: int = 32
     dtype: Any = None
 
+    def __post_init__(self):
+        check_counts("UNet", multipliers=self.multipliers)
+        checks.count("UNet", channels=self.channels, blocks=self.blocks, heads=self.heads, groups=self.groups)
+        if len(self.attention):
+            check_counts("UNet", attention=self.attention)
+        if self.out_channels is not None:
+            checks.count("UNet", out_channels=self.out_channels)
+        checks.number("UNet", "[0, 1)", dropout=self.dropout)
+        check_dtype("UNet", self.dtype)
+        if self.channels < 4 or self.channels % 2:
+            raise ValueError(f"UNet needs an even number of at least 4 channels; got {self.channels}.")
+        freeze(self, "multipliers", "attention")
+        super().__post_init__()
+
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch height width channels"], t: Num[Array, " batch"], train: bool = False
     ) -> Float[Array, "batch height width out"]:
         """ValueError if a side does not halve levels - 1 times or the parameters are for other channels."""
-        self._check(x)
+        x = self._checked(x, t)
         time = TimeMLP(self.channels, self.dtype, name="time")(t)
         h = self._conv(self.channels, "conv_in")(x)
         skips = [h]
@@ -152,8 +168,10 @@ class UNet(nn.Module):
         h = self._block(multiplier * self.channels, f"{name}_block")(h, time, train)
         return self._attend(f"{name}_attention")(h) if h.shape[1] in self.attention else h
 
-    def _check(self, x: Array) -> None:
-        check_images(x, "UNet")
+    def _checked(self, x: Array, t: Array) -> Array:
+        x = check_images(x, "UNet")
+        if jnp.shape(t) != x.shape[:1]:
+            raise ValueError(f"UNet takes a time for each of the {len(x)} images; got shape {jnp.shape(t)}.")
         halvings = len(self.multipliers) - 1
         if any(side % 2**halvings for side in x.shape[1:3]):
             raise ValueError(
@@ -164,3 +182,4 @@ class UNet(nn.Module):
             known = self.get_variable("params", "conv_in")["kernel"].shape[2]
             if known != x.shape[-1]:
                 raise ValueError(f"UNet parameters are for {known} channels; got images of shape {x.shape}.")
+        return x

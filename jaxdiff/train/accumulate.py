@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from jaxdiff.checks import count
+
 
 def microbatches(batch: PyTree, n: int) -> PyTree:
     """[B, ...] -> [n, B / n, ...] in every leaf; ValueError if n does not divide B.
@@ -14,6 +16,8 @@ def microbatches(batch: PyTree, n: int) -> PyTree:
     """
 
     def split(x: Array) -> Array:
+        if not x.ndim:
+            raise ValueError("A batch holds arrays with the examples along their first axis; got a scalar.")
         if x.shape[0] % n:
             raise ValueError(
                 f"A batch of {x.shape[0]} examples does not split into {n} equal microbatches: "
@@ -30,8 +34,7 @@ def accumulated(gradient: Callable, n: int) -> Callable:
     Loss, metrics and gradients are means; the model state passes through the parts in order. The key is the
     same in each part, because examples derive theirs from their ids.
     """
-    if n < 1:
-        raise ValueError(f"accumulate is a number of microbatches, at least 1; got {n}.")
+    count("make_step", accumulate=n)
     if n == 1:
         return gradient
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from jaxdiff.checks import count, function, instance
 from jaxdiff.train.checkpoint import Checkpoints
 from jaxdiff.train.state import TrainState
 
@@ -13,8 +14,10 @@ class Every:
     """`f(step, state, metrics)` at each n-th step, and at step `last`; ValueError for n < 1."""
 
     def __init__(self, n: int, f: Hook, last: int | None = None) -> None:
-        if n < 1:
-            raise ValueError(f"A hook runs every n steps, n at least 1; got {n}.")
+        count("A hook that runs every n steps", n=n)
+        function("A hook", f=f)
+        if last is not None:
+            count("A hook", last=last)
         self._n, self._f, self._last = n, f, last
 
     def due(self, step: int) -> bool:
@@ -36,6 +39,13 @@ class Checkpointing(Every):
     """Saves the state and `batches.get_state()` at each n-th step and at step `total`."""
 
     def __init__(self, checkpoints: Checkpoints, batches: Any, n: int, total: int) -> None:
+        instance("checkpointing", Checkpoints, "Checkpoints(directory)", checkpoints=checkpoints)
+        function(
+            "checkpointing, which stores the position in the data,",
+            get_state=getattr(batches, "get_state", None),
+        )
+        count("checkpointing", total=total)
+        checkpoints.check_writable()
         super().__init__(n, lambda step, state, _: checkpoints.save(step, state, batches.get_state()), total)
         self._checkpoints = checkpoints
 

@@ -8,6 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxdiff.checks import count, function, instance
+from jaxdiff.checks import key as one_key
+from jaxdiff.train.average import warn_if_short
 from jaxdiff.train.state import TrainState
 from jaxdiff.train.step import Step
 from jaxdiff.types import PRNGKey
@@ -59,6 +62,22 @@ def _take(batches: Iterator, step: int, total: int) -> Any:
         raise ValueError(f"The batches ended before step {step} of {total}: repeat the data.") from None
 
 
+def _check(
+    step: Step, state: TrainState, batches: Iterator, total: int, hooks: Sequence[Callable], lag: int
+) -> None:
+    function("fit", step=step)
+    instance("fit", TrainState, "init_state(params, tx)", state=state)
+    if not callable(getattr(batches, "__next__", None)):
+        raise ValueError(
+            f"fit needs batches as an iterator, such as iter(batches); got {type(batches).__name__}."
+        )
+    count("fit", total=total)
+    count("fit", 0, lag=lag)
+    instance("fit", Sequence, "[progress(total, batch_size)]", hooks=hooks)
+    for hook in hooks:
+        function("fit", hook=hook)
+
+
 def fit(
     step: Step,
     state: TrainState,
@@ -73,8 +92,12 @@ def fit(
     Each hook is called after each step as `hook(step, state, metrics)`; the state lives until the next step
     only. A hook may have `due(step)`: if true, all steps so far are known to be finite when it is called;
     `last_good()`: the last checkpoint in words; and `close()`, called at the end, also after an error.
-    FloatingPointError at the first step whose loss, gradient or update is not finite.
+    FloatingPointError at the first step whose loss, gradient or update is not finite. Warns of an average in
+    the state whose horizon is longer than the run.
     """
+    _check(step, state, batches, total, hooks, lag)
+    one_key("fit", key)
+    warn_if_short(state.ema, total)
     guard = Guard(lag)
     with contextlib.ExitStack() as stack:
         for hook in hooks:

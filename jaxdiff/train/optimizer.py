@@ -2,6 +2,8 @@
 
 import optax
 
+from jaxdiff.checks import count, instance, known, number
+
 __all__ = ["adam", "adamw", "sgd"]
 
 Number = float | int
@@ -15,10 +17,11 @@ def learning_rate(
     Steps count from 0, so a warm-up starts with an update of size zero (as in DDPM). ValueError for a
     schedule of another name, or a cosine without a `total` beyond `warmup`.
     """
-    if lr <= 0 or warmup < 0:
-        raise ValueError(f"lr must be positive and warmup at least 0; got lr={lr}, warmup={warmup}.")
-    if schedule not in ("constant", "cosine"):
-        raise ValueError(f"Unknown schedule {schedule!r}; known: 'constant', 'cosine'.")
+    number("An optimiser", "(0, inf)", lr=lr)
+    count("An optimiser", 0, warmup=warmup)
+    known("An optimiser", ("constant", "cosine"), schedule=schedule)
+    if total is not None:
+        count("An optimiser", total=total)
     if schedule == "cosine" and (total is None or total <= warmup):
         raise ValueError(
             f"A cosine schedule needs total > warmup={warmup} (the steps of the run); got total={total}."
@@ -32,10 +35,17 @@ def _assemble(
     directions: list[optax.GradientTransformation], clip: Number | None, rate: optax.Schedule
 ) -> optax.GradientTransformation:
     """Clips by global norm, follows `directions`, scales by `-rate` and keeps the rate in its state."""
-    if clip is not None and clip < 0:
-        raise ValueError(f"clip is a positive global norm, or None or 0 for no clipping; got {clip}.")
+    if clip is not None:
+        number("An optimiser", "[0, inf)", clip=clip)
     clipping = [optax.clip_by_global_norm(clip)] if clip else []
     return optax.chain(*clipping, *directions, optax.inject_hyperparams(optax.scale_by_learning_rate)(rate))
+
+
+def _moments(b1: Number, b2: Number, eps: Number) -> optax.GradientTransformation:
+    """Adam's direction."""
+    number("adam", "[0, 1)", b1=b1, b2=b2)
+    number("adam", "[0, inf)", eps=eps)
+    return optax.scale_by_adam(b1, b2, eps)
 
 
 def adam(
@@ -49,7 +59,7 @@ def adam(
     clip: Number | None = None,
 ) -> optax.GradientTransformation:
     """Adam; DDPM's is `adam(2e-4, warmup=5000, clip=1.0)`. See `learning_rate`; `clip` is a global norm."""
-    return _assemble([optax.scale_by_adam(b1, b2, eps)], clip, learning_rate(lr, warmup, schedule, total))
+    return _assemble([_moments(b1, b2, eps)], clip, learning_rate(lr, warmup, schedule, total))
 
 
 def adamw(
@@ -64,7 +74,8 @@ def adamw(
     clip: Number | None = None,
 ) -> optax.GradientTransformation:
     """Adam with decoupled weight decay: each update also subtracts `rate * weight_decay * params`."""
-    directions = [optax.scale_by_adam(b1, b2, eps), optax.add_decayed_weights(weight_decay)]
+    number("adamw", "[0, inf)", weight_decay=weight_decay)
+    directions = [_moments(b1, b2, eps), optax.add_decayed_weights(weight_decay)]
     return _assemble(directions, clip, learning_rate(lr, warmup, schedule, total))
 
 
@@ -79,6 +90,9 @@ def sgd(
     clip: Number | None = None,
 ) -> optax.GradientTransformation:
     """SGD; `weight_decay` is added to the (clipped) gradient before the momentum, as for classifiers."""
+    number("sgd", "[0, 1)", momentum=momentum)
+    number("sgd", "[0, inf)", weight_decay=weight_decay)
+    instance("sgd", bool, "True", nesterov=nesterov)
     decay = [optax.add_decayed_weights(weight_decay)] if weight_decay else []
     trace = [optax.trace(momentum, nesterov)] if momentum else []
     return _assemble([*decay, *trace], clip, learning_rate(lr, warmup, schedule, total))

@@ -5,11 +5,15 @@ import importlib
 import importlib.util
 import os
 import time
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
+from jaxdiff.checks import count
+from jaxdiff.train import paths
 from jaxdiff.train.hooks import Every
 from jaxdiff.train.jsonl import append_jsonl, cut_jsonl
 from jaxdiff.train.state import TrainState
@@ -30,6 +34,7 @@ class Meter:
     """Images a second since the last call; None at the first, so that compilation is not counted."""
 
     def __init__(self, batch_size: int) -> None:
+        count("A recorder", batch_size=batch_size)
         self._batch_size = batch_size
         self._last: tuple[int, float] | None = None
 
@@ -74,6 +79,7 @@ class Progress(Recorder):
     """A tqdm bar: loss, images/s, time left."""
 
     def __init__(self, total: int, batch_size: int, n: int, options: dict[str, Any]) -> None:
+        count("progress", total=total)
         super().__init__(n, batch_size, total)
         self._options = {"total": total, "dynamic_ncols": True} | options
         self._bar: Any = None
@@ -87,7 +93,9 @@ class Progress(Recorder):
     def write(self, step: int, row: dict[str, Any]) -> None:
         """Moves the bar to `step`."""
         rate = row["images_per_second"]
-        shown = {"loss": f"{row['loss']:.4g}"} | ({"images/s": f"{rate:.0f}"} if rate else {})
+        loss = row.get("loss")
+        shown = {"loss": f"{loss:.4g}"} if isinstance(loss, float) else {}
+        shown |= {"images/s": f"{rate:.0f}"} if rate else {}
         self._bar.set_postfix(shown, refresh=False)
         self._bar.update(step - self._bar.n)
 
@@ -102,25 +110,43 @@ class Jsonl(Recorder):
 
     def __init__(self, path: str | os.PathLike, batch_size: int, n: int, last: int | None) -> None:
         super().__init__(n, batch_size, last)
-        self._path = path
+        self._path = paths.writable("jsonl", paths.file("jsonl", path))
+        self._failed = False
 
     def open(self, step: int) -> None:
         """Cuts the lines of `step` and after, left by a killed run, and starts the clock where they end."""
-        kept = cut_jsonl(self._path, step - 1)
-        self._start = time.perf_counter() - (kept[-1]["seconds"] if kept else 0.0)
+        kept = self._or_warn(lambda: cut_jsonl(self._path, step - 1)) or []
+        before = max((s for row in kept if _is_seconds(s := row.get("seconds"))), default=0.0)
+        self._start = time.perf_counter() - before
 
     def write(self, step: int, row: dict[str, Any]) -> None:
         """Appends one line."""
         seconds = time.perf_counter() - self._start
-        append_jsonl(self._path, {"step": step, **row, "seconds": round(seconds, 3)})
+        self._or_warn(lambda: append_jsonl(self._path, {"step": step, **row, "seconds": round(seconds, 3)}))
+
+    def _or_warn(self, act: Callable[[], Any]) -> Any:
+        """`act()`; training does not stop because its log cannot be written, but says so once."""
+        try:
+            return act()
+        except OSError as error:
+            if not self._failed:
+                warnings.warn(f"Metrics are missing from {self._path}: {error}.", stacklevel=3)
+            self._failed = True
+
+
+def _is_seconds(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value < float("inf")
 
 
 class TensorBoard(Recorder):
     """Scalars for TensorBoard, through whichever writer is installed."""
 
-    def __init__(self, writer: Any, directory: str, batch_size: int, n: int, last: int | None) -> None:
+    def __init__(
+        self, writer: Any, directory: str | os.PathLike, batch_size: int, n: int, last: int | None
+    ) -> None:
         super().__init__(n, batch_size, last)
-        self._new, self._directory, self._writer = writer, directory, None
+        self._new, self._writer = writer, None
+        self._directory = os.fspath(directory)
 
     def open(self, step: int) -> None:
         """Opens the event file; events of `step` and after, left by a killed run, are dropped."""
@@ -152,8 +178,10 @@ def tensorboard(
     directory: str | os.PathLike, batch_size: int, every: int = 100, last: int | None = None
 ) -> TensorBoard | None:
     """Metrics to TensorBoard, or None if neither tensorboardX nor torch's writer is installed."""
+    count("tensorboard", batch_size=batch_size, every=every)
+    directory = paths.writable("tensorboard", paths.folder("tensorboard", directory))
     for name, needs in (("tensorboardX", "tensorboardX"), ("torch.utils.tensorboard", "tensorboard")):
         if importlib.util.find_spec(name.split(".")[0]) and importlib.util.find_spec(needs):
             writer = importlib.import_module(name).SummaryWriter
-            return TensorBoard(writer, os.fspath(directory), batch_size, every, last)
+            return TensorBoard(writer, directory, batch_size, every, last)
     return None

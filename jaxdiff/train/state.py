@@ -5,8 +5,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, PyTree
+
+from jaxdiff.checks import instance
+from jaxdiff.train.average import ema_names
 
 
 class TrainState(NamedTuple):
@@ -23,15 +27,6 @@ class TrainState(NamedTuple):
     model_state: PyTree
 
 
-def ema_names(decays: Iterable[float]) -> dict[str, float]:
-    """Name in `TrainState.ema` -> decay; ValueError for a decay outside [0, 1)."""
-    names = {str(float(d)): float(d) for d in decays}
-    for name, decay in names.items():
-        if not 0 <= decay < 1:
-            raise ValueError(f"An EMA decay lies in [0, 1), such as 0.9999; got {name}.")
-    return names
-
-
 def _copy(x: Array) -> Array:
     return jnp.array(x, copy=True)
 
@@ -41,13 +36,33 @@ def _average(x: Array) -> Array:
     return jnp.array(x, jnp.promote_types(x.dtype, jnp.float32), copy=True)
 
 
+def check_arrays(who: str, what: str, tree: PyTree) -> None:
+    """ValueError, with the path of the first leaf that is something else, unless `tree` holds arrays of numbers alone."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if (
+            not isinstance(leaf, jax.Array | np.ndarray | np.generic)
+            or leaf.dtype.kind in "SUMm"
+            or leaf.dtype == object
+        ):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise ValueError(f"{who} needs {what} as a tree of arrays; {name or 'it'} is {leaf!r:.60}.")
+
+
 def init_state(
     params: PyTree,
     tx: optax.GradientTransformation,
     ema_decays: Iterable[float] = (),
     model_state: PyTree = None,
 ) -> TrainState:
-    """The state of step 0, averages at `params`. It owns copies, so that a step may donate its buffers."""
+    """The state of step 0, averages at `params`. It owns copies, so that a step may donate its buffers.
+
+    ValueError unless params (which hold one array at least) and model_state are trees of arrays of numbers.
+    """
+    instance("init_state", optax.GradientTransformation, "train.optimizer.adam(2e-4)", tx=tx)
+    check_arrays("init_state", "params", params)
+    check_arrays("init_state", "model_state", model_state)
+    if not jax.tree.leaves(params):
+        raise ValueError(f"init_state needs params with at least one array; got {params!r}.")
     params = jax.tree.map(_copy, params)
     return TrainState(
         step=jnp.zeros((), jnp.int32),

@@ -8,25 +8,15 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
+from jaxdiff.checks import function, instance
 from jaxdiff.train.accumulate import accumulated
-from jaxdiff.train.state import TrainState, ema_names
+from jaxdiff.train.average import averager
+from jaxdiff.train.state import TrainState
 from jaxdiff.types import PRNGKey
 
 # (params, model_state, batch, key) -> (mean loss, (metrics, new model_state))
 TrainLoss = Callable[[PyTree, PyTree, PyTree, PRNGKey], tuple[Array, tuple[dict[str, Any], PyTree]]]
 Step = Callable[[TrainState, PyTree, PRNGKey], tuple[TrainState, dict[str, Any]]]
-
-
-def average(ema: dict[str, PyTree], params: PyTree, decays: dict[str, float]) -> dict[str, PyTree]:
-    """e <- d e + (1 - d) p for each decay d; ValueError if `ema` holds other decays."""
-    if set(ema) != set(decays):
-        raise ValueError(
-            f"The state averages with decays {sorted(ema)}, the step with {sorted(decays)}: use the same."
-        )
-    return {
-        name: jax.tree.map(lambda e, p: e + (1 - decay) * (p.astype(e.dtype) - e), ema[name], params)
-        for name, decay in decays.items()
-    }
 
 
 def learning_rate(opt_state: PyTree) -> dict[str, Array]:
@@ -42,6 +32,29 @@ def _mean_over(axis_name: str, tree: PyTree) -> PyTree:
     return jax.tree.map(mean, tree)
 
 
+def _checked(loss: TrainLoss) -> TrainLoss:
+    """`loss`, whose form is looked at where it is traced: ValueError in words, before JAX's own."""
+
+    def checked(params: PyTree, model_state: PyTree, batch: PyTree, key: PRNGKey) -> tuple:
+        outputs = loss(params, model_state, batch, key)
+        try:
+            value, (metrics, state) = outputs
+            metrics = dict(metrics)
+        except (TypeError, ValueError):
+            raise ValueError(
+                "make_step needs a loss that returns (mean loss, (metrics, new model_state)), with metrics a dict; "
+                f"got {jax.tree.map(jnp.shape, outputs)!r:.80} (shapes)."
+            ) from None
+        if jnp.shape(value) != () or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+            raise ValueError(
+                "make_step needs a loss that returns one floating point number, the mean over the batch; got "
+                f"{jnp.result_type(value)}{list(jnp.shape(value))}."
+            )
+        return value, (metrics, state)
+
+    return checked
+
+
 def make_step(
     loss: TrainLoss,
     tx: optax.GradientTransformation,
@@ -49,16 +62,25 @@ def make_step(
     *,
     accumulate: int = 1,
     axis_name: str | None = None,
+    ema_warmup: str = "corrected",
 ) -> Step:
     """`(state, batch, key) -> (state, metrics)`: a gradient, an update, then the averages.
 
     `loss(params, model_state, batch, key) -> (mean loss, (metrics, new model_state))`. Its key is that of
     the step, folded from the root key of the run; examples fold theirs from batch["id"]. `accumulate`
     microbatches give the gradient of the whole batch. `axis_name` averages over the devices of a pmap.
-    Metrics gain loss, grad_norm (before clipping), update_norm; learning_rate if the optimiser records it.
+    `ema_warmup` is how the averages begin: "corrected" (no trace of the initial parameters), "ramp" or
+    "constant", see `average`. Metrics gain loss, grad_norm (before clipping), update_norm; learning_rate if
+    the optimiser records it.
     """
-    gradient = accumulated(jax.value_and_grad(loss, has_aux=True), accumulate)
-    decays = ema_names(ema_decays)
+    function("make_step", loss=loss)
+    instance("make_step", optax.GradientTransformation, "train.optimizer.adam(2e-4)", tx=tx)
+    if not (axis_name is None or (isinstance(axis_name, str) and axis_name)):
+        raise ValueError(
+            f'make_step needs axis_name as the name of a pmap\'s axis, "data", or None; got {axis_name!r}.'
+        )
+    gradient = accumulated(jax.value_and_grad(_checked(loss), has_aux=True), accumulate)
+    average = averager(ema_decays, ema_warmup)
 
     def step(state: TrainState, batch: PyTree, key: PRNGKey) -> tuple[TrainState, dict[str, Any]]:
         outputs = gradient(state.params, state.model_state, batch, jax.random.fold_in(key, state.step))
@@ -67,7 +89,7 @@ def make_step(
         )
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        ema = average(state.ema, params, decays)
+        ema = average(state.ema, params, state.step + 1)
         norms = {"grad_norm": optax.tree.norm(grads), "update_norm": optax.tree.norm(updates)}
         metrics = {**metrics, "loss": value, **norms, **learning_rate(opt_state)}
         return TrainState(state.step + 1, params, ema, opt_state, model_state), metrics

@@ -142,3 +142,13 @@ def test_targeted_dlr_needs_four_classes():
     with pytest.raises(ValueError, match=r"at least 4 classes; got 3.*targeted_margin"):
         targeted_dlr()(LOGITS[:3], Y, TARGET)
     assert targeted_margin()(LOGITS[:2], jnp.asarray(0), Y) == -1.0
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_what_is_no_class_is_nan_and_int8_reaches_every_class(objective):
+    many = jnp.arange(300.0)
+    for y, fine in ((0, True), (299, True), (300, False), (-1, False)):
+        assert jnp.isfinite(OBJECTIVES[objective](many, jnp.asarray(y))) == fine
+    np.testing.assert_array_equal(
+        OBJECTIVES[objective](many, jnp.asarray(7, jnp.int8)), OBJECTIVES[objective](many, jnp.asarray(7))
+    )

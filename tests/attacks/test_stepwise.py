@@ -77,6 +77,7 @@ def test_a_pool_stops_at_the_first_victory():
     np.testing.assert_array_equal(lost_now, stopped.won)
 
 
+@pytest.mark.bits
 def test_examples_that_are_not_to_be_done_cost_nothing_and_change_nothing():
     y, keys = _problems()
     attack = untargeted(_noisy_climb(0.05), margin())
@@ -90,6 +91,7 @@ def test_examples_that_are_not_to_be_done_cost_nothing_and_change_nothing():
     np.testing.assert_array_equal(nothing.x, X)
 
 
+@pytest.mark.bits
 def test_order_and_company_do_not_matter():
     y, keys = _problems()
     run = jax.jit(lambda *batch: pooled(untargeted(_noisy_climb(0.05), cross_entropy()), 4)(_wavy, *batch))

@@ -1,5 +1,7 @@
 """A flip is an involution of fair chance, a shift moves pixels exactly, and neither sees the batch."""
 
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -112,10 +114,36 @@ def test_a_batch_without_vmap_is_refused(key):
             function(jnp.zeros((4, 8, 8, 3)), key)
 
 
-def test_bad_parameters_are_refused():
-    with pytest.raises(ValueError, match=r"\[0, 1\]; got 1.5"):
-        flip(1.5)
-    with pytest.raises(ValueError, match="at least 0; got -1"):
-        shift(-1)
-    with pytest.raises(ValueError, match=r"one of \['edge', 'zero'\]; got 'wrap'"):
-        shift(1, "wrap")
+@pytest.mark.parametrize("function", ALL.values(), ids=ALL.keys())
+def test_what_is_built_can_be_pickled_hashed_and_jitted(function, image, key):
+    again = pickle.loads(pickle.dumps(function))
+    expected = jax.jit(function)(image, key)
+    np.testing.assert_array_equal(jax.jit(again)(image, key), expected)
+    static = jax.jit(lambda f, x, k: f(x, k), static_argnums=0)
+    np.testing.assert_array_equal(static(function, image, key), expected)
+
+
+@pytest.mark.parametrize("function", ALL.values(), ids=ALL.keys())
+def test_no_image_gives_none(function, key):
+    none = jax.vmap(function)(jnp.zeros((0, 5, 6, 3)), jax.random.split(key, 1)[:0])
+    assert none.shape == (0, 5, 6, 3)
+
+
+def test_an_image_of_one_pixel(key):
+    """Moved by one it is there or gone; mirrored it is itself."""
+    pixel = jnp.full((1, 1, 1), 0.5)
+    moved = outcomes(shift(1), pixel, 900).ravel()
+    assert set(moved.tolist()) == {0.0, 0.5}
+    assert stats.binomtest(int((moved == 0.5).sum()), 900, 1 / 9).pvalue > 1e-6
+    np.testing.assert_array_equal(flip(1.0)(pixel, key), pixel)
+    np.testing.assert_array_equal(outcomes(shift(1, "edge"), pixel, 20), np.full((20, 1, 1, 1), 0.5))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("function", ALL.values(), ids=ALL.keys())
+def test_a_narrow_type_is_kept(function, image, key, dtype):
+    narrow = function(image.astype(dtype), key)
+    assert narrow.dtype == dtype
+    if function is not ALL["noise"]:  # which draws other numbers in another type
+        wide = function(image, key)
+        np.testing.assert_allclose(np.asarray(narrow, np.float32), wide, rtol=0.01, atol=0.01)

@@ -1,6 +1,7 @@
 """Digits are scikit-learn's pixels; TFDS records are those of TFDS itself; errors say what to do."""
 
 import json
+import pickle
 import shlex
 import shutil
 import stat
@@ -65,7 +66,7 @@ def test_fetch_is_one_record_at_a_time_in_any_order():
 
 @pytest.mark.parametrize("index", [-1, 360])
 def test_an_index_outside_is_an_error_and_never_wraps(index):
-    with pytest.raises(IndexError, match=rf"0\.\.359; got {index}"):
+    with pytest.raises(ValueError, match=rf"0\.\.359; got {index}"):
         digits("test").fetch(np.array([0, index]))
 
 
@@ -215,3 +216,15 @@ def test_the_white_of_a_dataset_is_one():
     images = np.full((1, 2, 2, 1), 4, np.uint8)
     grey = Dataset("grey", "all", (2, 2, 1), ("a",), 1, from_arrays(images, np.zeros(1, int)), white=4)
     assert (grey.fetch(np.array([0]))["image"] == 1.0).all()
+
+
+def test_no_records_give_none_and_one_gives_one():
+    for wanted in (np.arange(0), [], range(0)):
+        batch = digits("test").fetch(wanted)
+        assert {k: v.shape for k, v in batch.items()} == {"image": (0, 8, 8, 1), "label": (0,), "id": (0,)}
+    assert digits("test").fetch([359])["id"].tolist() == [359]
+
+
+def test_a_set_in_memory_can_be_pickled():
+    again = pickle.loads(pickle.dumps(digits("test")))
+    np.testing.assert_array_equal(everything(again)["image"], everything(digits("test"))["image"])

@@ -14,7 +14,8 @@ from jaxdiff.data.stream import epoch, order, stream
 def counted(size):
     """A data set whose pixel and label say which record it is."""
     images = (np.arange(size) % 251).astype(np.uint8).reshape(size, 1, 1, 1)
-    return Dataset("counted", "all", (1, 1, 1), ("a",), size, from_arrays(images, np.arange(size)))
+    names = tuple(map(str, range(max(size, 1))))
+    return Dataset("counted", "all", (1, 1, 1), names, size, from_arrays(images, np.arange(size)))
 
 
 def take(iterator, n):
@@ -112,11 +113,11 @@ def test_the_parts_of_the_hosts_are_the_batch_of_one_host(hosts):
     "size, batch_size, options, message",
     [
         (0, 4, {}, "empty"),
-        (9, 0, {}, "at least 1; got 0"),
+        (9, 0, {}, "batch_size as a whole number between 1 and .*; got 0"),
         (9, 8, {"shard": (0, 3)}, "8 is not divisible by 3 hosts"),
         (9, 8, {"shard": (2, 2)}, r"0 <= index < count; got \(2, 2\)"),
-        (9, 8, {"start": -1}, "at least 0; got -1"),
-        (9, 8, {"seed": -1}, "seed is at least 0; got -1"),
+        (9, 8, {"start": -1}, "start as a whole number between 0 and .*; got -1"),
+        (9, 8, {"seed": -1}, "seed as a whole number >= 0; got -1"),
     ],
 )
 def test_bad_arguments_are_refused_at_once(size, batch_size, options, message):
@@ -151,7 +152,9 @@ def test_an_evaluation_of_some_records_keeps_their_order():
     assert list(epoch(counted(33), 2, ids=[])) == []  # a resumed evaluation with nothing left
 
 
-@pytest.mark.parametrize("size, batch_size, message", [(0, 4, "empty"), (9, 0, "at least 1")])
+@pytest.mark.parametrize(
+    "size, batch_size, message", [(0, 4, "empty"), (9, 0, "batch_size as a whole number")]
+)
 def test_a_bad_evaluation_is_refused_before_its_first_batch(size, batch_size, message):
     with pytest.raises(ValueError, match=message):
         epoch(counted(size), batch_size)

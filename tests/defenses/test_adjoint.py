@@ -44,16 +44,19 @@ def _gradients(denoise, ts, x, key):
 
 
 def test_gaussian_data_have_a_known_adjoint(key):
-    """The drift is linear there, so equation (3) is a product of numbers: at the later times, times alpha(t*)."""
-    ts = uniform(12, 0.3, 0.01)
+    """The drift is linear there, so equation (3) is a product of numbers: at the later times, times alpha(t*).
+
+    The last of them is 1e-5 in place of 0, where the score need not exist.
+    """
+    ts = jnp.array([0.3, 0.27, 0.2, 0.19, 0.12, 0.06, 0.03, 0.0])
     x = jnp.linspace(-1, 1, 5)
     pair = _pair(exact_denoiser(PROCESS), ts)
     slope = lambda x, purify: jax.grad(lambda x: jnp.sum(purify(x, key)))(x)  # noqa: E731
     exact, adjoint = jax.jit(lambda x: [slope(x, purify) for purify in pair])(x)
-    t = np.asarray(ts)
+    t = np.maximum(ts, 1e-5)
     slope = _beta(t) * (1 / (_alpha(t) ** 2 * STD**2 + 1 - _alpha(t) ** 2) - 0.5)  # d drift / dx
-    np.testing.assert_allclose(adjoint, _alpha(0.3) * np.prod(1 - np.diff(-t) * slope[1:]), rtol=1e-9)
-    np.testing.assert_allclose(exact, _alpha(0.3) * np.prod(1 - np.diff(-t) * slope[:-1]), rtol=1e-9)
+    np.testing.assert_allclose(adjoint, _alpha(0.3) * np.prod(1 - np.diff(-ts) * slope[1:]), rtol=1e-9)
+    np.testing.assert_allclose(exact, _alpha(0.3) * np.prod(1 - np.diff(-ts) * slope[:-1]), rtol=1e-9)
 
 
 def test_error_is_of_first_order_in_the_step(key):

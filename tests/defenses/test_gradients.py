@@ -151,5 +151,5 @@ def test_an_image_is_a_batch_of_one(key):
     one = gradient_report(_linear, defense, X[2], Y[2], key)
     batch = gradient_report(_linear, defense, X[2:3], Y[2:3], key)
     assert one["blind"] == pytest.approx(batch["blind"]) and one["blind"]["relative_error"] > 0
-    with pytest.raises(ValueError, match="directions >= 1"):
+    with pytest.raises(ValueError, match="directions as a whole number >= 1"):
         gradient_report(_linear, defense, X[2], Y[2], key, directions=0)

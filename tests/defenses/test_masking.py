@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdiff.attacks import linf, margin, pgd, untargeted
-from jaxdiff.defenses.masking import (
+from jaxdiff.attacks import cross_entropy, linf, margin, pgd, untargeted
+from jaxdiff.defenses import masking
+from jaxdiff.defenses.masking import _examined, _stands, margin_pgd, masking_battery
+from jaxdiff.defenses.symptoms import (
     eot_noise,
     huge_radius,
-    margin_pgd,
-    masking_battery,
     queries_against_gradients,
+    randomness,
     signal_to_noise,
     steps_curve,
 )
@@ -43,9 +44,9 @@ def _linear(x, key):
 LABELS = jax.jit(jax.vmap(lambda x: jnp.argmax(_smooth(x, KEY))))(IMAGES)
 
 
-def _battery(classifier, **kwargs):
+def _battery(classifier, labels=LABELS, **kwargs):
     settings = {"steps": (1, 8), "restarts": 2} | kwargs
-    return masking_battery(classifier, IMAGES, LABELS, KEY, 0.1, **settings)
+    return masking_battery(classifier, IMAGES, labels, KEY, 0.1, **settings)
 
 
 def test_a_smooth_classifier_trips_nothing():
@@ -69,16 +70,6 @@ def test_a_noisy_classifier_is_seen_to_be_random():
     battery = _battery(noisy, black_box=lambda radius: margin_pgd(radius, 1))
     assert {"eot_noise", "randomness"} <= set(battery.tripped)
     assert "average" in battery.verdict and "random" in battery.verdict
-
-
-def test_an_attack_that_goes_the_wrong_way_is_noticed():
-    """Descending in place of climbing: queries win, more steps protect, and no radius is large enough."""
-
-    def backward(radius, steps):
-        attack = margin_pgd(radius, steps)
-        return lambda classifier, x, y, key: attack(lambda x, key: -classifier(x, key), x, y, key)
-
-    assert {"black_box", "huge_radius"} <= set(_battery(_smooth, white_box=backward).tripped)
 
 
 def test_an_attack_that_more_steps_do_not_help_is_noticed():
@@ -130,13 +121,200 @@ def test_thresholds():
     assert not queries_against_gradients(0.3, 0.5, 0.05).tripped
     weak = eot_noise(np.array([0.01, 0.01, 5.0]))
     assert weak.tripped and "100 draws" in weak.words
+    assert randomness(np.arange(32) == 5).tripped and not randomness(np.zeros(32, bool)).tripped
     assert not eot_noise(np.array([0.5])).tripped and "no signal" in eot_noise(np.zeros(3)).words
 
 
-def test_settings_that_measure_nothing_are_refused():
-    for settings in ({"steps": (8, 1)}, {"steps": (8,)}, {"restarts": 1}, {"draws": 1}):
-        with pytest.raises(ValueError, match="growing numbers of steps"):
-            _battery(_smooth, **settings)
+def _scaled(scale):
+    """Confidence by a factor inside the classifier, as a number that is no power of two makes it."""
+    return lambda x, key: scale * _smooth(x, key)
+
+
+def _saturated(scale):
+    """Which images have 1 - p_y < 2^-24, in float64."""
+    z = scale * np.asarray(jax.jit(jax.vmap(lambda x: _smooth(x, KEY)))(IMAGES), np.float64)
+    rivals = np.array([np.delete(row, y) - row[y] for row, y in zip(z, LABELS, strict=True)])
+    return np.logaddexp.reduce(rivals, axis=1) < -24 * np.log(2)
+
+
+def _seen(classifier, images=IMAGES, labels=LABELS, draws=2):
+    keys = jax.random.split(KEY, len(images))
+    return jax.jit(jax.vmap(_examined(classifier, draws)))(images, labels, keys)
+
+
+def _twins(x, key):
+    """Two classes that are always equal: the DLR of the other one is -1."""
+    return jnp.asarray(np.asarray(W2)[[0, 1, 1]]) @ jnp.tanh(W1 @ (x.ravel() - 0.5))
+
+
+def _noisy_cross_entropy():
+    """What a compiler makes of it: a gradient in the logits with rounding errors of their size, of any sign."""
+
+    def objective(logits, y):
+        noise = jnp.finfo(logits.dtype).eps * jnp.sin(1e3 * logits) * logits
+        return cross_entropy()(logits, y) + jax.lax.stop_gradient(noise) @ logits
+
+    return objective
+
+
+@pytest.mark.parametrize("width", [32, 7])
+@pytest.mark.parametrize("make", [cross_entropy, _noisy_cross_entropy])
+def test_a_vanished_gradient_is_seen_whatever_rounding_makes_of_it(make, width, monkeypatch):
+    """Exactly where float32 cannot tell p_y from 1, at any scale and width; the margin and the DLR are not starved."""
+    monkeypatch.setattr(masking, "cross_entropy", make)
+    compiled = jax.jit(lambda scale, x, y: _seen(_scaled(scale), x, y))
+    for scale, share in ((1000.0, 1.0), (300.0, 1.0), (37.5, 0.7), (1024.0, 1.0), (1.0, 0.0)):
+        expected = _saturated(scale)
+        assert expected.mean() == pytest.approx(share, abs=0.15)
+        found = compiled(scale, IMAGES[:width], LABELS[:width])
+        np.testing.assert_array_equal(found["zero"], expected[:width])
+        assert not np.any(found["flat"])
+
+
+@pytest.mark.parametrize("p", [0.9, 0.9999, 1 - 1e-6])
+def test_honest_confidence_is_no_masking(p):
+    """Every image is given the label with probability p, by gradients as they should be."""
+    gap = np.log(p / (1 - p))
+    honest = lambda x, key: jnp.stack([gap + 0.1 * jnp.mean(x) - 0.05, 0.0])  # noqa: E731
+    found = _seen(honest, labels=jnp.zeros(len(IMAGES), int))
+    assert np.all(found["right"]) and not np.any(found["zero"] | found["flat"])
+
+
+def test_a_dlr_of_rounding_errors_is_flat():
+    """Its gradient is 0, or what a compiler makes of it."""
+    found = _seen(_twins, labels=jnp.zeros(len(IMAGES), int))
+    right = np.asarray(found["right"])
+    assert right.any() and np.all(found["flat"][right]) and not np.any(found["zero"][right])
+
+
+@pytest.mark.parametrize("scale", [1e30, 1e-30, 1.0])
+def test_signal_to_noise_knows_no_scale_and_no_rounding(scale):
+    draws = 1.0 + 0.5 * jax.random.normal(KEY, (16, 50))
+    assert signal_to_noise(scale * draws) == pytest.approx(float(signal_to_noise(draws)), rel=1e-4)
+    steady = scale * jax.random.normal(KEY, (50,))
+    eps = jnp.finfo(jnp.float32).eps
+    rounded = steady[None] * (1.0 + eps * jax.random.rademacher(KEY, (16, 50), jnp.float32))
+    assert signal_to_noise(rounded) == jnp.inf and "no noise" in eot_noise(np.array([jnp.inf])).words
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+def test_what_is_seen_in_every_precision(dtype, x64):
+    """A large gradient, whose squares float16 does not hold, is neither noise nor nothing."""
+    a, b = W1.astype(dtype), (30.0 * W2).astype(dtype)
+    found = _seen(lambda x, key: b @ jnp.tanh(a @ (x.ravel() - 0.5)), IMAGES.astype(dtype))
+    right = np.asarray(found["right"])
+    assert right.mean() > 0.9 and not np.any(found["flat"][right])
+    assert np.all(found["snr"] == np.inf) and not np.any(found["differs"])
+
+
+def _one_pixel(margins):
+    """(classifier, images, labels) with one pixel of 0.5, two classes, and the margin of delta that is given."""
+    classifier = lambda x, key: jnp.stack([0.0 * jnp.sum(x), margins(jnp.sum(x) - 0.5)])  # noqa: E731
+    return classifier, jnp.full((40, 1, 1, 1), 0.5), jnp.zeros(40, int)
+
+
+def _hill(delta, top, height):
+    return height - 4.0 * jnp.abs(delta - top)
+
+
+def test_a_deceptive_loss_trips_the_restarts():
+    """A hill that does not reach the boundary catches 3 of 4 starts; one of five finds the other. Without it all do."""
+    deceptive = lambda d: jnp.where(d < 0.05, _hill(d, -0.05, -0.1), _hill(d, 0.09, 0.1))  # noqa: E731
+    honest = lambda d: _hill(d, 0.09, 0.1)  # noqa: E731
+    small_steps = lambda radius, steps: untargeted(pgd(linf(radius), radius / 20, steps), margin())  # noqa: E731
+    quick = {"steps": (20, 40), "restarts": 5, "draws": 2, "white_box": small_steps}
+    for margins, tripped in ((deceptive, True), (honest, False)):
+        battery = masking_battery(
+            *_one_pixel(margins), KEY, 0.1, black_box=lambda r: small_steps(r, 40), **quick
+        )
+        check = next(check for check in battery.checks if check.name == "restarts")
+        assert check.tripped is tripped
+        if tripped:
+            one, five = (float(v) / 100 for v in re.findall(r"(\d+)%", check.words))
+            assert one == pytest.approx(0.75, abs=0.2) and five == pytest.approx(0.75**5, abs=0.2)
+
+
+def _gradients(radius):
+    """In place of queries: it compiles faster."""
+    return margin_pgd(radius, 8)
+
+
+DEFECTS = {
+    "flat_dlr": {"classifier": _twins, "labels": jnp.zeros(len(IMAGES), int)},
+    "steps": {"white_box": lambda radius, steps: margin_pgd(radius / steps, 1)},
+    "huge_radius": {"white_box": lambda radius, steps: margin_pgd(jnp.minimum(radius, 0.1), steps)},
+    "black_box": {
+        "white_box": lambda radius, steps: margin_pgd(jnp.where(radius < 1.0, 0.1, 1.0) * radius, steps)
+    },
+}
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_every_check_trips_on_its_own_defect(name):
+    """And no other that does not tell of the same; the same settings without a defect trip nothing (above)."""
+    settings = {"classifier": _smooth, "labels": LABELS, "black_box": _gradients} | DEFECTS[name]
+    battery = _battery(draws=2, **settings)
+    same = {"steps": {"huge_radius", "black_box"}, "black_box": {"steps"}}.get(name, set())
+    assert name in battery.tripped and set(battery.tripped) <= {name} | same
+
+
+def test_a_little_randomness_is_seen():
+    """Of any size that rounding cannot have, and none in a classifier that looks at its key in vain."""
+    noisy = lambda size: lambda x, key: _smooth(x, key) + size * jax.random.normal(key, (4,))  # noqa: E731
+    assert np.all(_seen(noisy(1e-4))["differs"]) and not np.any(_seen(noisy(0.0))["differs"])
+
+
+def test_images_that_are_wrong_change_nothing():
+    """Here they have no gradient and fall to nothing; one of 16 right ones would trip nothing either."""
+    images = IMAGES.at[:, 0, 0, 0].set(jnp.where(jnp.arange(32) < 16, 0.5, 0.0))
+    masked = lambda x, key: _smooth(jnp.where(x[0, 0, 0] < 0.2, jax.lax.stop_gradient(x), x), key)  # noqa: E731
+    labels = jnp.argmax(jax.jit(jax.vmap(lambda x: masked(x, KEY)))(images), axis=1)
+    labels = jnp.where(jnp.arange(32) < 16, labels, (labels + 1) % 4)
+    settings = {"steps": (1, 8), "restarts": 2, "draws": 2, "black_box": _gradients}
+    whole, right = (masking_battery(masked, images[:n], labels[:n], KEY, 0.1, **settings) for n in (32, 16))
+    assert whole == right
+    thresholds = {check.name: check.threshold for check in whole.checks}
+    assert thresholds.pop("restarts") == 0.1
+    for name in ("zero_gradients", "flat_dlr", "steps", "huge_radius", "black_box"):
+        assert 1 / 16 < thresholds[name] < 2 / 16
+
+
+def _luck(key):
+    return (jax.random.key_data(key)[-1] >> 8).astype(jnp.float32) / 2**24
+
+
+def test_the_draw_of_the_judge_is_one_for_all_attacks_and_known_to_none():
+    """Nothing moves: what was right stands, whatever the run. An attack that marks draws of its own hits no judge's."""
+    moods = lambda x, key: jnp.stack([_luck(key), 0.5 + 0.0 * jnp.sum(x)])  # noqa: E731
+    labels, keys = jnp.zeros(32, int), jax.random.split(KEY, 32)
+    right = _seen(moods, labels=labels)["right"]
+    assert 0.2 < jnp.mean(right) < 0.8
+    idle = lambda radius: lambda classifier, x, y, key: x  # noqa: E731
+    marks = lambda radius: lambda classifier, x, y, key: x.at[0, 0, 0].set(_luck(jax.random.fold_in(key, 0)))  # noqa: E731
+    hit = lambda x, key: jnp.stack([0.5, 1.0 * (_luck(key) == x[0, 0, 0])])  # noqa: E731
+    for classifier, attack, expected in ((moods, idle, right), (hit, marks, right | True)):
+        one = jax.jit(jax.vmap(_stands(classifier, attack), (0, 0, 0, None, None)))
+        for run in (0, 3):
+            np.testing.assert_array_equal(one(IMAGES, labels, keys, 0.1, jnp.asarray(run)), expected)
+
+
+def test_a_gradient_that_is_not_finite_is_none_and_no_noise():
+    """In one pixel of 16; the others keep their noise."""
+    noisy = lambda x, key: _smooth(x + 0.1 * jax.random.normal(key, x.shape), key)  # noqa: E731
+    found = _seen(lambda x, key: noisy(x, key) + jnp.sqrt(0.0 * x[0, 0, 0]), draws=8)
+    assert np.all(found["zero"] & found["flat"])
+    np.testing.assert_allclose(found["snr"], _seen(noisy, draws=8)["snr"], rtol=0.5)
+
+
+def test_two_classes_have_a_battery():
+    """Where there is no DLR the margin takes its place."""
+    two = lambda x, key: _smooth(x, key)[:2]  # noqa: E731
+    labels = jnp.argmax(jax.jit(jax.vmap(lambda x: two(x, KEY)))(IMAGES), axis=1)
+    assert not np.any(_seen(two, labels=labels)["flat"])
+    assert np.all(_seen(lambda x, key: two(jax.lax.stop_gradient(x), key), labels=labels)["flat"])
+
+
+def test_a_classifier_that_is_never_right_has_nothing_to_mask():
     with pytest.raises(ValueError, match="none of these images right"):
         _battery(
             lambda x, key: -jax.nn.one_hot(LABELS[0], 4) + 0.0 * x.sum() + jnp.array([0.0, 0, 0, jnp.nan])

@@ -1,19 +1,27 @@
 """Protocols on classifiers that are right with a known probability."""
 
+import functools
+import itertools
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdiff.attacks import linf, margin, pgd, untargeted
+from jaxdiff.attacks import apgd, linf, margin, pgd, restarts, square_linf, untargeted
 from jaxdiff.defenses.protocols import (
+    Judgement,
     at_least,
     attacked,
     average,
+    final_draw,
     judge,
     known_randomness,
+    known_to,
     majority,
     one_shot,
+    standing,
     worst_of,
 )
 
@@ -126,7 +134,234 @@ def test_known_randomness_is_the_judges():
     assert attacked(average(3), noisy, jax.random.key(5)) is noisy
 
 
-@pytest.mark.parametrize("make", [lambda: average(0), lambda: at_least(3, 2), lambda: majority(0)])
-def test_bad_numbers_are_refused(make):
-    with pytest.raises(ValueError, match=r"n >= 1|k <= n"):
-        make()
+PROTOCOLS = {
+    "one_shot": one_shot(),
+    "average": average(3),
+    "worst_of": worst_of(3),
+    "at_least": at_least(2, 3),
+    "majority": majority(3),
+    "known_randomness": known_randomness(at_least(2, 3)),
+    "known shares": known_randomness(average(3)),
+}
+NO, YES, BROKEN, INFINITE = range(4)
+ANSWERS = jnp.array(  # by answer, for the label 1: argmax names it in three of them
+    [[5.0, 0.0, 1.0], [0.0, 5.0, 1.0], [0.0, jnp.nan, 1.0], [0.0, jnp.inf, 1.0]]
+)
+
+
+def _scripts(answers, draws):
+    """All sequences of so many answers, [n, draws]."""
+    return np.array(list(itertools.product(answers, repeat=draws)))
+
+
+def _on(protocol, script):
+    """The judgement of a protocol whose draws answer as the script says."""
+    logits = ANSWERS[script]
+    correct = script == YES
+    verdict = protocol.verdict(logits, correct, Y)
+    return Judgement(verdict, logits, correct, correct[0], jnp.all(script < BROKEN))
+
+
+def _by_hand(name, script):
+    """What the docstring of the module says of a script."""
+    right = np.sum(script == YES)
+    share, half = (
+        right / len(script),
+        right > np.sum(script == NO),
+    )  # of two classes; what is broken does not vote
+    verdicts = {"one_shot": share, "average": share, "known shares": share, "worst_of": share == 1.0}
+    return float(
+        (verdicts | {"at_least": right >= 2, "known_randomness": right >= 2, "majority": half})[name]
+    )
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_what_stands_is_the_product_of_before_and_after(name):
+    """For all pairs of scripts: of a verdict the product, of a share the draws that are right in both."""
+    protocol = PROTOCOLS[name]
+    scripts = _scripts((NO, YES, BROKEN), protocol.draws)
+    every = lambda f: jax.vmap(jax.vmap(f, (None, 0)), (0, None))  # noqa: E731
+    one = lambda a, b: standing(protocol, _on(protocol, a), _on(protocol, b), Y)  # noqa: E731
+    stands = np.asarray(jax.jit(every(one))(scripts, scripts))
+    shares = name in ("one_shot", "average", "known shares")
+    for before, row in zip(scripts, stands, strict=True):
+        for after, stand in zip(scripts, row, strict=True):
+            both = np.where((before == YES) & (after == YES), YES, NO)
+            product = _by_hand(name, before) * _by_hand(name, after)
+            expected = _by_hand(name, both) if shares else product
+            assert stand == pytest.approx(expected, abs=1e-6)
+    assert 0.0 < stands.mean() < 1.0
+
+
+def test_worst_average_and_best_on_every_script():
+    """The verdicts by hand, and their order, also with draws that are not finite."""
+    scripts = _scripts((NO, YES, BROKEN, INFINITE), 4)
+    protocols = {"worst": worst_of(4), "mean": average(4), "two": at_least(2, 4), "best": at_least(1, 4)}
+    judged = jax.jit(
+        jax.vmap(lambda s: {k: p.verdict(ANSWERS[s], s == YES, Y) for k, p in protocols.items()})
+    )
+    found = {name: np.asarray(v) for name, v in judged(scripts).items()}
+    right = np.sum(scripts == YES, axis=1)
+    for name, expected in (
+        ("worst", right == 4),
+        ("mean", right / 4),
+        ("two", right >= 2),
+        ("best", right >= 1),
+    ):
+        np.testing.assert_array_equal(found[name], expected)
+    assert np.all(found["worst"] <= found["mean"]) and np.all(found["mean"] <= found["best"])
+
+
+def test_votes_are_counted_and_ties_are_lost():
+    """Of 4 draws over 3 classes, whichever is the true one; a broken draw votes for none."""
+    votes = _scripts(range(4), 4)  # the fourth is broken
+    logits = jnp.concatenate([jnp.eye(3), jnp.array([[jnp.nan, 0.0, 0.0]])])
+    one = lambda vote, y: majority(4).verdict(logits[vote], vote == y, y)  # noqa: E731
+    for y in range(3):
+        found = jax.jit(jax.vmap(one, (0, None)))(votes, jnp.asarray(y))
+        counts = np.stack([np.sum(votes == c, axis=1) for c in range(3)])
+        others = np.max(np.delete(counts, y, axis=0), axis=0)
+        np.testing.assert_array_equal(found, counts[y] > others)
+
+
+def _told(key):
+    """The bits of a key as four whole numbers that float32 holds: logits that say which key was used."""
+    data = jax.random.key_data(key)
+    return jnp.concatenate([data >> 16, data & 0xFFFF]).astype(jnp.float32)
+
+
+def _key_of(logits):
+    return tuple(int(v) for v in logits)
+
+
+def _telling(x, key):
+    """A random classifier, whose logits are the bits of its key; it moves with the image."""
+    return _told(key) + 0.0 * jnp.sum(x)
+
+
+def test_a_draw_that_breaks_is_not_finite_whichever_it_is():
+    """One of those of the verdict, or the independent one, which the verdict does not know."""
+    key, protocol = jax.random.key(7), at_least(1, 3)
+    judged = judge(protocol, _telling, X, Y, key)
+    draws = [*judged.logits, final_draw(_telling, X, key)]
+    assert judged.finite
+
+    def breaking(x, key, bad):
+        return jnp.where(jnp.all(_told(key) == bad), jnp.nan, jnp.array([0.0, 1.0]))
+
+    for i, bad in enumerate(draws):
+        judged = judge(protocol, lambda x, key, bad=bad: breaking(x, key, bad), X, Y, key)
+        assert not judged.finite and judged.verdict == 1.0
+        assert judged.final == (i < 3) and jnp.sum(judged.correct) == (3 if i == 3 else 2)
+
+
+ATTACKS = {
+    "pgd": untargeted(pgd(linf(0.1), 0.01, 300, keep_best=True), margin()),
+    "restarts": restarts(untargeted(pgd(linf(0.1), 0.01, 20), margin()), 10, margin()),
+    "apgd": untargeted(apgd(linf(0.1), 100), margin()),
+    "square": untargeted(square_linf(0.1, 300), margin()),
+}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_the_judge_draws_what_no_attacker_has_seen(name):
+    """From the same key, whatever the number of steps and draws; known randomness is exactly the judge's."""
+    seen, key, x = set(), jax.random.key(11), jnp.full((3, 3, 1), 0.5)
+
+    def watched(x, key):
+        logits = _telling(x, key)
+        jax.debug.callback(lambda values: seen.update(map(_key_of, np.atleast_2d(values))), logits)
+        return logits
+
+    def keys_seen(classifier):
+        seen.clear()
+        jax.block_until_ready(jax.jit(lambda x, key: ATTACKS[name](classifier, x, Y, key))(x, key))
+        jax.effects_barrier()
+        return set(seen)
+
+    judged = judge(worst_of(500), _telling, x, Y, key)
+    draws, final = {_key_of(z) for z in judged.logits}, _key_of(final_draw(_telling, x, key))
+    assert len(draws) == 500 and final not in draws
+    attacker = keys_seen(watched)
+    assert len(attacker) > 90 and not attacker & (draws | {final})
+    if name == "pgd":
+        shown = attacked(known_randomness(worst_of(7)), watched, key)
+        assert keys_seen(shown) == {_key_of(z) for z in judged.logits[:7]}
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_what_is_no_example_is_neither_robust_nor_fallen(name):
+    """Where values are traced: NaN, not finite, and standing nowhere; the other examples keep their verdicts."""
+    protocol = PROTOCOLS[name]
+    x, y = jnp.full((6, 4), 0.5), jnp.full(6, 1)
+    bad_x = x.at[1, 0].set(1.5).at[2, 1].set(-0.01).at[3, 3].set(jnp.nan)
+    bad_y = y.at[4].set(2).at[5].set(-1)
+    clear = lambda x, key: jnp.stack([jnp.sum(x), 10.0])  # noqa: E731
+
+    @jax.jit
+    @jax.vmap
+    def found(x, x_bad, y):
+        key = jax.random.key(0)
+        good, bad = (judge(protocol, clear, image, y, key) for image in (x, x_bad))
+        return bad, standing(protocol, good, bad, y), standing(protocol, bad, good, y)
+
+    judged, *stands = found(x, bad_x, bad_y)
+    for values in (judged.verdict, *stands):
+        assert values[0] == 1.0 and jnp.all(jnp.isnan(values[1:]))
+    assert judged.finite[0] and judged.final[0] and jnp.all(judged.correct[0])
+    assert not jnp.any(judged.finite[1:] | judged.final[1:] | jnp.any(judged.correct[1:], axis=1))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+def test_verdicts_in_every_precision(dtype, x64):
+    """999 draws of 1000 are not all of them, nor is a vote won by one of 2001 lost in rounding."""
+    correct = jnp.arange(1000) > 0
+    logits = jax.nn.one_hot(correct.astype(int), 2, dtype=dtype)
+    assert average(1000).verdict(logits, correct, Y) == pytest.approx(0.999, abs=1e-6)
+    assert average(1000).verdict(logits, correct | True, Y) == 1.0
+    assert at_least(999, 1000).verdict(logits, correct, Y) == 1.0
+    assert worst_of(1000).verdict(logits, correct, Y) == 0.0
+    votes = jax.nn.one_hot(jnp.arange(2001) % 2, 2, dtype=dtype)
+    assert [majority(2001).verdict(votes, votes[:, 0] > 0, jnp.asarray(y)) for y in (0, 1)] == [1.0, 0.0]
+    for protocol in PROTOCOLS.values():
+        judged = judge(protocol, lambda x, key: x, jnp.array([0.1, 0.9, 0.2], dtype), Y, jax.random.key(0))
+        assert judged.verdict == 1.0 and judged.finite and judged.final
+
+
+def test_a_protocol_is_a_value():
+    """Equal protocols hash alike, pickle, and are one static argument."""
+    traces = []
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def verdict(protocol, x):
+        traces.append(protocol)
+        return judge(protocol, lambda x, key: x, x, Y, jax.random.key(0)).verdict
+
+    makers = [
+        lambda: average(2),
+        lambda: at_least(1, 3),
+        lambda: at_least(2, 3),
+        lambda: majority(3),
+        lambda: known_randomness(worst_of(2)),
+    ]
+    for make in makers:
+        again = pickle.loads(pickle.dumps(make()))
+        assert again == make() and hash(again) == hash(make())
+        assert verdict(again, jnp.array([0.2, 0.9])) == verdict(make(), jnp.array([0.2, 0.9])) == 1.0
+    assert len(traces) == len(makers) == len(set(traces))
+
+
+def test_numpy_is_as_good_as_jax():
+    x, key = np.array([0.2, 0.9], np.float32), jax.random.key(0)
+    for y in (np.int64(1), 1, np.array(1, np.int16)):
+        assert judge(worst_of(2), lambda x, key: x, x, y, key).verdict == 1.0
+
+
+def test_known_randomness_is_shown_to_every_kind_of_attack():
+    """A plain attack and one in steps meet the judge's mean; without it they are left alone."""
+    noisy = lambda x, key: x[:2] + jax.random.uniform(key, (2,))  # noqa: E731
+    key, known = jax.random.key(3), known_randomness(average(3))
+    expected = jnp.mean(judge(known, noisy, X, Y, key).logits, axis=0)
+    plain = lambda classifier, x, y, key: x.at[:2].set(classifier(x, jax.random.key(8)))  # noqa: E731
+    np.testing.assert_allclose(known_to(known, plain)(noisy, X, Y, key)[:2], expected, rtol=1e-6)
+    assert known_to(average(3), plain) is plain

@@ -73,6 +73,15 @@ def test_time_label():
     assert seen[0] == 249.0
 
 
-def test_unknown_kind():
-    with pytest.raises(ValueError, match=r"'epsilon'.*eps"):
-        denoiser(VP(), "epsilon", lambda x, t: x)
+@pytest.mark.parametrize("kind", ["x0", "v"])
+def test_what_pure_noise_still_tells(kind):
+    """Where alpha = 0: x0 itself, and v = -x0; eps and score of a known x0 are those of the noise."""
+    process, x0, noise = Cosine(alpha_min=0.0), jnp.array([0.3, -0.2]), jnp.array([1.5, 0.1])
+    output = target(process, kind, x0, noise, 1.0)
+    np.testing.assert_allclose(output, {"x0": x0, "v": -x0}[kind])
+    for other, expected in {"x0": x0, "v": -x0, "eps": noise, "score": -noise}.items():
+        np.testing.assert_allclose(convert(process, kind, other, output, noise, 1.0), expected, rtol=1e-12)
+    # Of a kind that tells nothing there, a denoiser is still exact below.
+    net = lambda x, t: convert(process, "x0", "eps", exact_denoiser(process)(x, t), x, t)  # noqa: E731
+    below = denoiser(process, "eps", net, start=0.9)(noise, 0.9)
+    np.testing.assert_allclose(below, exact_denoiser(process)(noise, 0.9), rtol=1e-9)

@@ -1,5 +1,7 @@
 """Processes: marginals, coefficients of the SDE, published tables."""
 
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +18,8 @@ PROCESSES = {
     "linear": linear(),
     "short": Discrete((0.1, 0.2, 0.4)),
 }
+TO_NOISE = {"cosine_to_noise": Cosine(alpha_min=0.0), "short_to_noise": Discrete((0.1, 0.2, 0.4, 1.0))}
+PROCESSES |= TO_NOISE
 TIMES = [1.23e-3, 0.1234, 0.5004, 0.7705, 0.9992]  # between the steps of every table
 
 
@@ -39,6 +43,56 @@ def test_runs_from_image_to_noise(process):
     assert alpha[0] == 1.0 and sigma[0] == 0.0
     assert np.all(np.diff(alpha) < 0) and np.all(np.diff(sigma) >= 0)
     assert np.all(np.diff(jax.vmap(process.logsnr)(ts)) < 0)
+
+
+@pytest.mark.parametrize("process", TO_NOISE.values(), ids=TO_NOISE)
+@pytest.mark.parametrize("wide", [False, True])
+def test_pure_noise_is_exact_and_what_is_infinite_there_is_no_nan(process, wide):
+    with jax.enable_x64(wide):
+        quantities = process.alpha, process.sigma, process.logsnr, process.f, process.g2
+        np.testing.assert_array_equal([q(1.0) for q in quantities], [0.0, 1.0, -np.inf, -np.inf, np.inf])
+        compiled = jax.jit(lambda t: [jax.vmap(q)(t) for q in quantities])(jnp.array([0.999, 1.0]))
+        np.testing.assert_array_equal([q[1] for q in compiled], [0.0, 1.0, -np.inf, -np.inf, np.inf])
+        assert all(jnp.isfinite(q[0]) for q in compiled)
+
+
+def test_rescaled_table_ends_in_noise():
+    """Lin et al. 2023, algorithm 1, by hand: sqrt(alpha_bar) is shifted so that its last is 0 and scaled to keep its first."""
+    root = np.sqrt(np.cumprod(1 - np.linspace(1e-4, 0.02, 50)))
+    root = (root - root[-1]) * root[0] / (root[0] - root[-1])
+    alpha_bar = root**2
+    process = Discrete(1 - alpha_bar / np.append(1.0, alpha_bar[:-1]))
+    ours = jax.vmap(process.alpha)(jnp.arange(1, 51) / 50)
+    np.testing.assert_allclose(ours, root, rtol=1e-10, atol=1e-15)
+    # On the last step log alpha cannot be linear; alpha is.
+    between = jax.vmap(process.alpha)((49 + jnp.array([0.25, 0.5])) / 50)
+    np.testing.assert_allclose(between, [0.75 * root[48], 0.5 * root[48]], rtol=1e-10)
+
+
+@pytest.mark.parametrize("alpha_min", [0.0, 1e-6])
+def test_cosine_is_accurate_where_alpha_is_small(alpha_min):
+    """In float32 too, relative to alpha itself, on which x0_hat of a predicted noise depends."""
+    angle = lambda t: start + t * (np.arccos(alpha_min * np.cos(start)) - start)  # noqa: E731
+    start = 0.5 * np.pi * 0.008 / 1.008
+    t = np.array([0.4, 0.6, 0.99, 0.999, 0.9999], np.float32)
+    exact = np.cos(angle(t.astype(np.float64))) / np.cos(start)
+    with jax.enable_x64(False):
+        ours = jax.vmap(Cosine(alpha_min=alpha_min).alpha)(jnp.asarray(t))
+    np.testing.assert_allclose(ours, exact, rtol=2e-6, atol=1e-9)
+
+
+def test_slope_of_cosine_where_its_formulas_meet():
+    f = -0.5 * np.pi / 1.008 * np.tan(0.5 * np.pi * (0.5 + 0.008) / 1.008)
+    np.testing.assert_allclose(Cosine(alpha_min=0.0).f(0.5), f, rtol=1e-12)
+
+
+def test_equal_processes_are_equal():
+    """As values: their hashes agree, so that a compiled function that takes one as a static argument is found again."""
+    betas = np.linspace(1e-4, 0.02, 1000)
+    tables = [linear(), Discrete(betas), Discrete(betas.tolist()), pickle.loads(pickle.dumps(linear()))]
+    assert all(t == tables[0] and hash(t) == hash(tables[0]) for t in tables)
+    assert Discrete(betas[:-1]) != tables[0] and Cosine() != Cosine(alpha_min=0.0)
+    np.testing.assert_array_equal(tables[3].alpha(0.5), tables[0].alpha(0.5))
 
 
 def test_derived_coefficients_equal_the_closed_forms():
@@ -81,11 +135,3 @@ def test_float32_is_accurate_where_noise_is_small(process):
     exact = process.sigma(np.float64(2e-3))
     with jax.enable_x64(False):
         np.testing.assert_allclose(process.sigma(np.float32(2e-3)), exact, rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    "make", [lambda: VP(beta_min=0.0), lambda: Cosine(offset=-1.0), lambda: Discrete((0.5, 1.5))]
-)
-def test_bad_arguments(make):
-    with pytest.raises(ValueError, match="needs"):
-        make()

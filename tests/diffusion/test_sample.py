@@ -1,6 +1,8 @@
 """The scan over time: rematerialisation, exact gradients, trajectories, regeneration, grids."""
 
+import functools
 import itertools
+import pickle
 
 import chex
 import jax
@@ -9,7 +11,22 @@ import numpy as np
 import pytest
 from gaussians import MEAN, STD, exact_denoiser, variance
 
-from jaxdiff.diffusion import VP, ddpm, dpmpp_2m, euler_maruyama, heun, regenerate, sample, trajectory
+from jaxdiff.diffusion import (
+    VP,
+    Cosine,
+    ddim,
+    ddpm,
+    denoiser,
+    dpmpp_2m,
+    euler_maruyama,
+    heun,
+    linear,
+    prior,
+    regenerate,
+    sample,
+    time_label,
+    trajectory,
+)
 from jaxdiff.diffusion.grids import logsnr, respaced, uniform
 from jaxdiff.diffusion.sample import REMATS
 
@@ -121,20 +138,123 @@ def test_memory_of_remat():
     assert growth["none"] > 5 * growth["step"]
 
 
-def test_unknown_remat(key):
-    with pytest.raises(ValueError, match=r"'all'.*sqrt"):
-        sample(ddpm(VP_), _wavy, jnp.ones(2), uniform(2), key, remat="all")
+@pytest.mark.parametrize("make", [list, np.asarray, lambda ts: np.asarray(ts, np.float16), tuple])
+def test_grids_and_images_come_as_lists_or_numpy_too(make, key):
+    x, ts = np.array([0.5, -1.0, 2.0]), [1.0, 0.5, 0.125, 0.0]
+    for run in (sample, trajectory):
+        expected = run(heun(VP_), _wavy, jnp.asarray(x), jnp.asarray(ts), key)
+        np.testing.assert_array_equal(run(heun(VP_), _wavy, x, make(ts), key), expected)
+    defended = regenerate(VP_, heun(VP_), _wavy, make(ts))(x, key)
+    np.testing.assert_array_equal(defended, regenerate(VP_, heun(VP_), _wavy, jnp.asarray(ts))(x, key))
+
+
+def test_regeneration_is_noise_then_sampling(key):
+    """By hand: alpha x + sigma noise with the first half of the key, the solver with the second."""
+    x, ts = jnp.array([0.3, -0.8, 0.1]), uniform(5, 0.4)
+    noise_key, solve_key = jax.random.split(key)
+    alpha = np.exp(-0.5 * (0.1 * 0.4 + 9.95 * 0.16))
+    noised = alpha * x + np.sqrt(1 - alpha**2) * jax.random.normal(noise_key, (3,))
+    expected = sample(ddpm(VP_), _wavy, noised, ts, solve_key)
+    np.testing.assert_allclose(regenerate(VP_, ddpm(VP_), _wavy, ts)(x, key), expected, rtol=1e-12)
+
+
+def test_step_i_draws_from_fold_in_i(key):
+    """Two steps by hand, so that step 1 has the noise of fold_in(key, 1) and nothing else."""
+    x, ts, solver = jnp.array([0.3, -0.8]), jnp.array([0.7, 0.4, 0.3]), ddpm(VP_)
+    for i in range(2):
+        x = solver.step(_wavy, x, (), ts[i], ts[i + 1], jax.random.fold_in(key, i))[0]
+    np.testing.assert_allclose(sample(solver, _wavy, jnp.array([0.3, -0.8]), ts, key), x, rtol=1e-12)
+
+
+def test_prior_is_noise_of_the_size_at_the_start(key):
+    class Larger(VP):
+        def sigma(self, t):
+            return 3.0 * super().sigma(t)
+
+    z = jax.random.normal(key, (2, 3), jnp.float32)
+    x = prior(Larger(), uniform(5), (2, 3), key)
+    assert x.dtype == jnp.float32
+    batch = jax.jit(jax.vmap(lambda key: prior(Larger(), uniform(5), (2, 3), key)))(key[None])
+    np.testing.assert_allclose(batch[0], x, rtol=1e-6)
+    np.testing.assert_allclose(x, 3.0 * np.sqrt(1 - np.exp(-10.05)) * z, rtol=1e-6)
+
+
+def test_prior_refuses_a_grid_that_begins_on_an_image(key):
+    """Two leading steps of 1000 begin at t = 0.501, where alpha is 0.28: samples begun in noise there are too flat."""
+    with pytest.raises(ValueError, match=r"t = 0\.501.*alpha = 0\.279.*near t = 1"):
+        prior(linear(), respaced(2, 1000, "leading"), (2,), key)
+    assert prior(linear(), respaced(10, 1000, "leading"), (2,), key).shape == (
+        2,
+    )  # alpha = 0.017, as published
+    assert prior(VP_, uniform(4, 0.5), (2,), key, signal=0.5).shape == (2,)
+
+    class Louder(VP):  # a signal of 0.28 against noise of 20 is none
+        def sigma(self, t):
+            return jnp.asarray(20.0)
+
+    assert prior(Louder(), uniform(4, 0.5), (2,), key).shape == (2,)
+
+
+def test_what_is_returned_can_be_compiled_compared_and_pickled(key):
+    """Solvers, denoisers and defenses are hashable, as static arguments must be, and pickle if their parts do."""
+    net = time_label(_wavy, 999.0)
+    denoise = denoiser(VP_, "v", net, clip=1.0)
+    defense = regenerate(VP_, dpmpp_2m(VP_), denoise, uniform(3, 0.5))
+    x = jnp.array([0.3, -0.8])
+    expected = defense(x, key)
+    for run in (jax.jit(defense), jax.checkpoint(defense), pickle.loads(pickle.dumps(defense))):
+        np.testing.assert_allclose(run(x, key), expected, rtol=1e-12)
+
+    @functools.partial(jax.jit, static_argnums=(0, 1))
+    @chex.assert_max_traces(n=1)
+    def run(solver, denoise, x):
+        return sample(solver, denoise, x, uniform(3), key)
+
+    solver = heun(VP_)
+    for _ in range(2):
+        assert run(solver, denoise, x).shape == (2,)
+    assert pickle.loads(pickle.dumps(solver)).check(uniform(3)) is None
+
+
+def test_a_known_grid_is_checked_while_something_else_is_traced(key):
+    """Under jit the grid is closed over: it is still refused, where it rises and where the solver has no step."""
+    for process, solver, ts, words in (
+        (VP_, ddpm, uniform(4)[::-1], "rise"),
+        (Cosine(alpha_min=0.0), euler_maruyama, uniform(4), "drift is infinite"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            jax.jit(lambda x, p=process, s=solver, ts=ts: sample(s(p), _wavy, x, ts, key))(jnp.ones(2))
+    # A traced grid has no values to check, and passes.
+    assert jax.jit(lambda ts: sample(ddim(VP_), _wavy, jnp.ones(2), ts, key))(uniform(4)[::-1]).shape == (2,)
 
 
 def test_grids():
     np.testing.assert_allclose(uniform(4, 0.8, 0.4), [0.8, 0.7, 0.6, 0.5, 0.4])
     np.testing.assert_allclose(respaced(4, 1000), [1.0, 0.75, 0.5, 0.25, 0.0])
+    np.testing.assert_allclose(respaced(3, 10), [1.0, 0.7, 0.3, 0.0])  # 10, 6.67, 3.33
     np.testing.assert_allclose(respaced(4, 1000, "leading"), [0.751, 0.501, 0.251, 0.001, 0.0])
+    np.testing.assert_allclose(respaced(4, 10, "leading"), [1.0, 0.7, 0.4, 0.1, 0.0])  # every third
     levels = jax.vmap(VP_.logsnr)(logsnr(VP_, 10, 0.9, 0.01))
     np.testing.assert_allclose(np.diff(levels), (levels[-1] - levels[0]) / 10, rtol=1e-3)
-    with pytest.raises(ValueError, match="start > end"):
-        uniform(4, 0.2, 0.5)
-    with pytest.raises(ValueError, match="at most total"):
-        respaced(20, 10)
-    with pytest.raises(ValueError, match=r"'even'.*trailing"):
-        respaced(4, 10, "even")
+
+
+def test_respaced_grids_that_do_not_divide():
+    """Every number of steps: as many as asked for, on the table, from t = 1 (trailing) or within one stride of it (leading)."""
+    for total, steps in [(n, k + 1) for n in (7, 12, 25) for k in range(n)]:
+        places = np.asarray(respaced(steps, total)) * total
+        np.testing.assert_allclose(places, np.round(places), atol=1e-9)
+        assert len(places) == steps + 1 and places[0] == total and places[-1] == 0
+        assert np.all(np.abs(np.diff(places) + total / steps) < 1 + 1e-9) and np.all(np.diff(places) < 0)
+        strides = [k for k in range(1, total + 1) if len(range(0, total, k)) == steps]
+        if not strides:
+            with pytest.raises(ValueError, match=rf"not {steps}\."):
+                respaced(steps, total, "leading")
+            continue
+        places = np.asarray(respaced(steps, total, "leading")) * total
+        np.testing.assert_allclose(places[:-1][::-1], 1 + np.arange(0, total, strides[0]))
+
+
+def test_respacing_says_which_numbers_of_steps_there_are():
+    """501 of 1000 began at t = 0.501, in the middle of the noise."""
+    with pytest.raises(ValueError, match="500 or 1000 of them, not 501"):
+        respaced(501, 1000, "leading")

@@ -8,7 +8,21 @@ import numpy as np
 import pytest
 from gaussians import MEAN, STD, exact_denoiser, flow, variance
 
-from jaxdiff.diffusion import VP, Cosine, ddim, ddpm, dpmpp_2m, euler_maruyama, heun, linear, sample
+from jaxdiff.diffusion import (
+    VP,
+    Cosine,
+    Discrete,
+    Process,
+    convert,
+    ddim,
+    ddpm,
+    denoiser,
+    dpmpp_2m,
+    euler_maruyama,
+    heun,
+    linear,
+    sample,
+)
 from jaxdiff.diffusion.grids import logsnr, uniform
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -38,6 +52,126 @@ def test_order_of_convergence(process, make, order, key):
         errors.append(jnp.max(jnp.abs(solved - flow(process, x, start, end))))
     measured = np.log2(np.array(errors[:-1]) / np.array(errors[1:]))
     np.testing.assert_allclose(measured[-1], order, atol=0.1)
+
+
+NOISE = Cosine(alpha_min=0.0)  # zero terminal SNR
+
+
+@pytest.mark.parametrize(("make", "order"), ODE_SOLVERS.values(), ids=ODE_SOLVERS)
+@pytest.mark.parametrize("kind", ["x0", "v"])
+def test_order_of_convergence_from_pure_noise(make, order, kind, key):
+    """alpha(1) = 0 takes nothing away: the same orders as everywhere, for what a network may predict there."""
+    exact, x = exact_denoiser(NOISE), jnp.array([-1.5, 0.1, 2.0])
+    net = lambda x, t: convert(NOISE, "x0", kind, exact(x, t), x, t)  # noqa: E731
+    errors = []
+    for steps in (40, 80, 160):
+        solved = sample(make(NOISE), denoiser(NOISE, kind, net), x, uniform(steps, 1.0, 0.1), key)
+        errors.append(jnp.max(jnp.abs(solved - flow(NOISE, x, 1.0, 0.1))))
+    measured = np.log2(np.array(errors[:-1]) / np.array(errors[1:]))
+    np.testing.assert_allclose(measured[-1], order, atol=0.25)
+    assert errors[-1] < 0.01
+
+
+@pytest.mark.parametrize("name", sorted(set(ALL_SOLVERS) - {"euler_maruyama"}))
+def test_pure_noise_is_the_limit_of_little_signal(name, key):
+    """alpha_min -> 0 on a coarse grid from t = 1 down to the image: the samples converge to those of alpha_min = 0."""
+    x = jax.random.normal(key, (50,))
+    run = lambda p: sample(ALL_SOLVERS[name](p), exact_denoiser(p), x, uniform(7), key)  # noqa: E731
+    with jax.disable_jit():
+        limit, *near = (run(Cosine(alpha_min=a)) for a in (0.0, 1e-4, 1e-8))
+    distances = [float(jnp.max(jnp.abs(x - limit))) for x in near]
+    # The second step of dpmpp_2m goes by h of the first, which grows as the logarithm of 1/alpha_min only.
+    assert distances[0] < 2e-3 and distances[1] < (0.5 * distances[0] if name == "dpmpp_2m" else 2e-7)
+
+
+def test_heun_is_better_than_euler_where_the_noise_falls_steeply(key):
+    """Equation (4) alone would be off by 9 here, where Euler's step (DDIM) is by 0.15: rho falls from 20,000 to 6 at once."""
+    process, x = Cosine(), jnp.array([-1.5, 0.1, 2.0])
+    error = lambda make: jnp.max(  # noqa: E731
+        jnp.abs(
+            sample(make(process), exact_denoiser(process), x, uniform(10), key) - flow(process, x, 1.0, 0.0)
+        )
+    )
+    assert error(heun) < 0.3 * error(ddim)
+
+
+TABLE = {1.0: (0.1, 2.0), 0.6: (0.5, 1.0), 0.5: (0.8, 0.5), 0.1: (1.0, 0.2)}
+
+
+class Tabled(Process):
+    """alpha and sigma given as numbers, so that a step can be computed by hand."""
+
+    def alpha(self, t):
+        return jnp.asarray(TABLE[float(t)][0])
+
+    def sigma(self, t):
+        return jnp.asarray(TABLE[float(t)][1])
+
+
+def test_dpmpp_2m_by_hand_at_unequal_steps(key):
+    """Three steps of Lu et al.'s algorithm 2 (data prediction, their equations for D_i), written out in numbers."""
+    solver, x0_hats = dpmpp_2m(Tabled()), {1.0: 0.3, 0.6: -0.2, 0.5: 0.7}
+    x, carry = jnp.array(1.5), solver.init(jnp.array(1.5))
+    states = []
+    for t, s in itertools.pairwise(TABLE):
+        x, carry = solver.step(lambda x, t: jnp.asarray(x0_hats[float(t)]), x, carry, t, s, key)
+        states.append(float(x))
+    # lambda = log(alpha / sigma): -2.99573, -0.69315, 0.47000, 1.60944
+    h1, h2, h3 = 2.3025851, 1.1631508, 1.1394343
+    first = 1.0 / 2.0 * 1.5 - 0.5 * (np.exp(-h1) - 1) * 0.3
+    d2 = -0.2 + h2 / (2 * h1) * (-0.2 - 0.3)
+    second = 0.5 / 1.0 * first - 0.8 * (np.exp(-h2) - 1) * d2
+    d3 = 0.7 + h3 / (2 * h2) * (0.7 + 0.2)
+    third = 0.2 / 0.5 * second - 1.0 * (np.exp(-h3) - 1) * d3
+    np.testing.assert_allclose(states, [first, second, third], rtol=1e-6)
+
+
+def test_heun_by_hand(key):
+    """One step in rho (equation 4) and one in 1/rho (equation 5), where rho falls from 20 to 2 under much noise."""
+    solver, x0_hats = heun(Tabled()), {1.0: 0.3, 0.6: -0.2, 0.5: 0.7, 0.1: 0.4}
+    step = lambda x, t, s: float(  # noqa: E731
+        solver.step(lambda x, t: jnp.asarray(x0_hats[float(t)]), jnp.asarray(x), (), t, s, key)[0]
+    )
+    noise = (1.5 - 0.8 * 0.7) / 0.5
+    euler = 1.0 * 0.7 + 0.2 * noise
+    noise_s = (euler - 1.0 * 0.4) / 0.2
+    rho_t, rho_s = 0.5 / 0.8, 0.2 / 1.0
+    karras = 1.0 * (1.5 / 0.8 + (rho_s - rho_t) * (noise + noise_s) / 2)
+    assert step(1.5, 0.5, 0.1) == pytest.approx(karras, rel=1e-12)
+    inverse = 1.0 * (1.5 / 2.0 + (0.5 / 1.0 - 0.1 / 2.0) * (0.3 - 0.2) / 2)
+    assert step(1.5, 1.0, 0.6) == pytest.approx(inverse, rel=1e-12)
+
+
+@pytest.mark.parametrize("process", [VP(), linear()], ids=["vp", "linear"])
+@pytest.mark.parametrize(("t", "s"), [(0.9, 0.2), (0.5, 0.45), (0.3, 0.001)])
+def test_ancestral_noise_at_unequal_steps(process, t, s):
+    """Both variances from the forward process: beta = 1 - alpha_t^2/alpha_s^2, and beta sigma_s^2/sigma_t^2."""
+    keys, shape = (jax.random.key(1), jax.random.key(2)), (4,)
+    z = [jax.random.normal(key, shape) for key in keys]
+    denoise = lambda x, t: 0.1 * x  # noqa: E731
+    beta = 1.0 - (process.alpha(t) / process.alpha(s)) ** 2
+    wanted = {
+        ddpm(process, "upper"): beta,
+        ddpm(process): beta * process.sigma(s) ** 2 / process.sigma(t) ** 2,
+        ddim(process, 0.3): 0.09 * beta * process.sigma(s) ** 2 / process.sigma(t) ** 2,
+    }
+    for solver, variance_ in wanted.items():
+        one, two = (solver.step(denoise, jnp.ones(shape), (), t, s, key)[0] for key in keys)
+        np.testing.assert_allclose((one - two) / (z[0] - z[1]), np.sqrt(variance_), rtol=1e-7)
+
+
+def test_noise_removal_makes_the_last_step_the_mean(key):
+    """x - (f x - g^2 score) dt with beta = 0.1 + 19.9 t; noise g sqrt(dt) z on every other step, and on all by default."""
+    vp, x = VP(), jnp.array([0.4, -0.7])
+    plain, removing = euler_maruyama(vp), euler_maruyama(vp, noise_removal=True)
+    step = lambda solver, t, s: solver.step(exact_denoiser(vp), x, (), t, s, key)[0]  # noqa: E731
+    t, beta = 0.02, 0.1 + 19.9 * 0.02
+    score = -(x - vp.alpha(t) * MEAN) / variance(vp, t)
+    mean = x + (0.5 * beta * x + beta * score) * t
+    np.testing.assert_allclose(step(removing, t, 0.0), mean, rtol=1e-9)
+    z = jax.random.normal(key, x.shape)
+    np.testing.assert_allclose(step(plain, t, 0.0), mean + np.sqrt(beta * t) * z, rtol=1e-9)
+    np.testing.assert_array_equal(step(removing, t, 0.001), step(plain, t, 0.001))
 
 
 def _law(process, make, steps, start, end):
@@ -74,6 +208,16 @@ def test_stochastic_marginals_converge_with_order_one(process, make):
     assert np.all(errors[1] < 0.03)
     assert np.log2(errors[0][1] / errors[1][1]) == pytest.approx(1.0, abs=0.25)
     assert errors[1][0] < 1e-9 or np.log2(errors[0][0] / errors[1][0]) == pytest.approx(1.0, abs=0.3)
+
+
+@pytest.mark.parametrize("name", sorted(set(SDE_SOLVERS) - {"euler_maruyama"}))
+@pytest.mark.parametrize("process", [NOISE, Discrete((0.1, 0.2, 0.4, 1.0))], ids=["cosine", "table"])
+def test_stochastic_marginals_from_pure_noise(process, name):
+    """From N(0, 1) at t = 1 exactly, where alpha = 0, mean and variance come out as those of the data at the end."""
+    end = 0.1
+    mean, var = _law(process, SDE_SOLVERS[name], 80, 1.0, end)
+    np.testing.assert_allclose(mean, process.alpha(end) * MEAN, atol=1e-9)
+    np.testing.assert_allclose(var, variance(process, end), atol=0.03)
 
 
 @pytest.mark.parametrize("make", ALL_SOLVERS.values(), ids=ALL_SOLVERS)
@@ -134,10 +278,3 @@ def test_float32_down_to_zero_is_finite_with_finite_gradients(make, key):
         value, gradient = jax.value_and_grad(run)(x)
         assert value.dtype == jnp.float32
         assert jnp.isfinite(value) and jnp.all(jnp.isfinite(gradient)) and jnp.all(gradient > 0)
-
-
-def test_bad_arguments():
-    with pytest.raises(ValueError, match="eta"):
-        ddim(VP(), eta=1.5)
-    with pytest.raises(ValueError, match=r"'lower'.*posterior"):
-        ddpm(VP(), variance="lower")

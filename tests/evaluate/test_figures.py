@@ -1,6 +1,7 @@
 import json
 import logging
 import os
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from jaxdiff.evaluate import (
 )
 from jaxdiff.evaluate.canvas import PALETTE, RIGHT, WRONG, as_tiles, canvas, place
 from jaxdiff.evaluate.curves import smooth
-from jaxdiff.evaluate.panels import signed_colours
+from jaxdiff.evaluate.panels import difference, signed_colours
 
 
 @pytest.fixture
@@ -62,9 +63,59 @@ def test_grid_of_digits_is_grey_and_defaults_to_a_square(tmp_path):
 
 
 def test_black_white_and_what_lies_outside(tmp_path):
-    values = np.array([0.0, 1.0, -3.0, 7.0, np.nan], np.float32)
-    tiles = as_tiles(np.broadcast_to(values[:, None, None, None], (5, 4, 4, 1)), 1)
-    assert [int(t.mean()) for t in tiles] == [0, 255, 0, 255, 0]
+    values = np.array([0.0, 1.0, -3.0, 7.0], np.float32)
+    tiles = as_tiles(np.broadcast_to(values[:, None, None, None], (4, 4, 4, 1)), 1)
+    assert [int(t.mean()) for t in tiles] == [0, 255, 0, 255]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_that_are_not_finite_are_magenta_and_counted(noise, caplog, value, channels):
+    """Neither black nor white, which images have of their own; the pixels beside them stay as they are."""
+    images = noise[:3, ..., :channels].copy()
+    images[1, 2, 5, 0] = value
+    images[2, 0, :4, 0] = value
+    with caplog.at_level(logging.WARNING):
+        tiles = as_tiles(images, 1)
+    assert "5 pixels in 2 of 3 pictures are not finite" in caplog.text
+    magenta = (tiles == [255, 0, 255]).all(-1)
+    assert magenta.sum() == 5 and magenta[1, 2, 5] and magenta[2, 0, :4].all()
+    sound = as_tiles(noise[:3, ..., :channels], 1)
+    np.testing.assert_array_equal(tiles[~magenta], sound[~magenta])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_broken_attack_is_magenta_in_its_panel(noise, tmp_path, caplog, value):
+    """In the picture and in its perturbation, and the scale is that of the other pixels."""
+    clean, adversarial = noise[:1], noise[:1] + np.float32(0.1)
+    adversarial[0, 3, 3] = value
+    png = pixels(attack_panel(clean, {"pgd": Attacked(adversarial, [1])}, [0], tmp_path / "p.png"))
+    assert ((png == [255, 0, 255]).all(-1)).sum() == 2 * 14**2  # a pixel is 14 x 14 of them, in two columns
+    delta, bound = difference(clean, adversarial)
+    assert bound == pytest.approx(0.1, rel=1e-5) and not np.isfinite(delta[0, 3, 3])
+    assert caplog.text.count("1 pixels in 1 of 1") == 2
+
+
+def test_curves_count_what_they_cannot_draw(tmp_path, monkeypatch):
+    names = []
+    monkeypatch.setattr("jaxdiff.evaluate.curves.canvas", _recording(names))
+    gap = np.array([1.0, np.nan, np.inf, 0.5])
+    loss_curves({"eps": (np.arange(4), gap), "v": (np.arange(2), [1.0, 2.0])}, tmp_path / "l.png")
+    whole = np.ones(4)
+    accuracy_curve(np.arange(4), {"pgd": (gap, whole, np.roll(gap, 1))}, tmp_path / "a.png")
+    assert names == [["eps (2 of 4 not finite)", "v"], ["pgd (3 of 4 not finite)"]]
+
+
+def _recording(names):
+    """`canvas`, which appends the legends of its figures to `names`."""
+
+    @contextmanager
+    def recorded(*args, **kwargs):
+        with canvas(*args, **kwargs) as figure:
+            yield figure
+            names.append([text.get_text() for text in figure.axes[0].get_legend().get_texts()])
+
+    return recorded
 
 
 @pytest.mark.parametrize("size", [1, 5, 28, 32, 224])

@@ -9,6 +9,7 @@ from matplotlib.image import imread
 from jaxdiff.evaluate.canvas import as_tiles
 from jaxdiff.evaluate.flows import ARROW, arrows, flow_figure
 from jaxdiff.evaluate.flows import _draw as draw
+from jaxdiff.evaluate.flows import _lengths as lengths
 
 
 def _looks(rows, columns, right, down):
@@ -47,8 +48,10 @@ def test_no_movement_has_no_arrows_and_nan_is_none():
     assert len(arrows(np.zeros((8, 8, 2))).rows) == 0
     one = np.zeros((8, 8, 2))
     one[2, 3] = np.nan
+    one[4, 1] = np.inf
     one[5, 6, 0] = 0.5
     assert [arrows(one).rows.tolist(), arrows(one).columns.tolist()] == [[5], [6]]
+    assert lengths(one, arrows(one)) == "up to 2 px, 2 not finite"
 
 
 def test_quiver_keeps_lengths_and_directions():
@@ -85,6 +88,16 @@ def test_figure_shows_the_images_and_an_arrow_that_ends_at_its_pixel(tmp_path, c
     assert rows.min() == pytest.approx(4, abs=0.8) and columns.min() == pytest.approx(8, abs=0.8)
     assert rows.max() == pytest.approx(7, abs=0.8) and columns.max() == pytest.approx(13, abs=0.8)
     assert np.corrcoef(rows, columns)[0, 1] > 0.8
+
+
+def test_a_broken_example_is_magenta_in_image_and_difference(tmp_path):
+    rng = np.random.default_rng(1)
+    images = rng.random((2, 8, 8, 3), np.float32)
+    attacked = images.copy()
+    attacked[1, 2, 2] = np.nan
+    path = flow_figure(images, attacked, np.zeros((2, 8, 8, 2)), tmp_path / "f.png", size=64)
+    png = np.round(255 * imread(path)[..., :3]).astype(int)
+    assert (png == [255, 0, 255]).all(-1).sum() == 2 * 8 * 8
 
 
 def _find(png, tile):

@@ -73,6 +73,17 @@ def test_differing_n_and_non_finite_examples_show_in_the_cells():
     assert "counted as not robust (certified under pgd: 2)" in table and "†" not in markdown_table(RECORDS)
 
 
+def test_examples_that_are_no_images_show_in_their_cells_and_below():
+    bad = [RECORDS[0], cell("none", "pgd", 0, invalid=3), cell("none", "square", 9, invalid=1, nonfinite=2)]
+    for table in (markdown_table(bad), terminal_table(bad)):
+        assert table.count("‡") == 3 and table.count("†") == 2
+        assert "left out of n (none under pgd: 3; none under square: 1)" in table
+        assert "counted as not robust (none under square: 2)" in table
+    cells = grid(markdown_table(bad))
+    assert cells["none", "square"].endswith("]†‡") and cells["none", "pgd"].endswith("]‡**")
+    assert "‡" not in markdown_table(RECORDS)
+
+
 def test_the_terminal_table_is_aligned_and_says_the_same():
     lines = terminal_table(RECORDS, {"purify": {"pgd": 0.706}}).splitlines()
     assert lines[0].split() == ["standard", "pgd", "square"]

@@ -144,16 +144,17 @@ def test_one_trace_for_remainders_resumes_and_restored_pictures(tmp_path):
     assert linear_cell.TRACES[4] == 1
 
 
-@pytest.mark.parametrize("what", ["logits", "loss", "image"])
+@pytest.mark.parametrize("what", ["before", "logits", "loss", "image"])
 def test_what_is_not_finite_is_never_robust(tmp_path, caplog, what):
     def poison(x, y, example):
         bad = example % 2 == 0
         hit = lambda v: jax.numpy.where(bad, jax.numpy.nan, v)  # noqa: E731
         right = jax.nn.one_hot(y, 3)
         # The argmax of NaN is class 0: without a check these would look right.
-        values = {"logits": right, "loss": jax.numpy.float32(1.0), "image": x}
+        values = {"before": right, "logits": right, "loss": jax.numpy.float32(1.0), "image": x}
         values[what] = hit(values[what])
-        return linear_cell.outcome(x, values["image"], right, values["logits"], values["loss"], x.max())
+        before, after = values["before"], values["logits"]
+        return linear_cell.outcome(x, values["image"], before, after, values["loss"], x.max())
 
     def fetch(ids):
         return linear_cell.fetch(ids) | {"label": np.zeros(len(ids), np.int32)}
@@ -165,10 +166,54 @@ def test_what_is_not_finite_is_never_robust(tmp_path, caplog, what):
         ledger, _ = run(tmp_path, attack=attack, fetch=fetch)
     summary = summarise(ledger.select(IDS))
     assert summary["nonfinite"] == 12 and summary["accuracy"] == pytest.approx(11 / 23)
-    assert summary["accuracy_before"] == 1
+    assert summary["accuracy_before"] == (pytest.approx(11 / 23) if what == "before" else 1)
+    assert summary["accuracy_after"] == pytest.approx(11 / 23)
+    assert ledger.rows[0]["before"] == (-1 if what == "before" else 0)
     assert [ledger.rows[i]["after"] for i in (0, 1)] == [-1 if what == "logits" else 0, 0]
     assert "12 of 23 examples have non-finite" in caplog.text
     assert Ledger.open(ledger.path, "f").rows == ledger.rows
+
+
+def test_what_is_no_image_with_a_label_is_neither_robust_nor_fallen(tmp_path, caplog):
+    """An attack that moves the batch itself, as a traced one may: what a judge then sees is marked, example by example."""
+
+    def judged(x, y, example):
+        right = jax.nn.one_hot(y % 3, 3)
+        return linear_cell.outcome(x, x, right, right, x.max(), x.max(), y)
+
+    def attack(batch):
+        image = np.where(batch["id"][:, None, None, None] % 4 == 1, 2 * batch["image"] - 1, batch["image"])
+        label = np.where(batch["id"] % 4 == 2, -1, batch["label"]) + 3 * (batch["id"] % 4 == 3)
+        return jax.vmap(judged)(image, label, batch["id"])
+
+    with caplog.at_level(logging.WARNING):
+        ledger, _ = run(tmp_path, attack=attack, fetch=bad_fetch(label=lambda y: 0 * y))
+    assert all(ledger.rows[i]["valid"] is (i % 4 == 0) for i in IDS)
+    assert not any(ledger.rows[i]["correct_before"] or ledger.rows[i]["correct_after"] for i in IDS if i % 4)
+    summary = summarise(ledger.select(IDS))
+    assert (summary["n"], summary["invalid"], summary["nonfinite"], summary["accuracy"]) == (6, 17, 0, 1.0)
+    assert "17 of 23 examples were no images in [0, 1] with a label of the classifier" in caplog.text
+    assert "non-finite" not in caplog.text
+    assert all("classes" not in row for row in ledger.rows.values())
+
+
+def test_an_attack_that_has_seen_it_fall_and_a_wrong_image_never_stand(tmp_path):
+    """Whatever the judge says: `won` and `wrong` are the attack's own, and of shares too."""
+
+    def attack(batch):
+        flags = {
+            "won": batch["id"] % 2 == 0,
+            "wrong": batch["id"] % 3 == 0,
+            "share": np.full(len(batch["id"]), 0.5),
+        }
+        return linear_cell.attack(batch) | {"before": batch["label"], "after": batch["label"]} | flags
+
+    ledger, _ = run(tmp_path, attack=attack)
+    for i in IDS:
+        row = ledger.rows[i]
+        assert (row["correct_before"], row["correct_after"]) == (i % 3 > 0, i % 2 > 0)
+        assert row["share"] == (0.5 if i % 2 and i % 3 else 0.0)
+        assert row["won"] is (i % 2 == 0) and "wrong" not in row
 
 
 def test_a_prediction_from_nan_is_no_class():
@@ -176,6 +221,16 @@ def test_a_prediction_from_nan_is_no_class():
     assert linear_cell.outcome(x, x, nan, good, x[0], x[0])["before"] == -1
     assert linear_cell.outcome(x, x, good, nan, x[0], x[0])["after"] == -1
     assert linear_cell.outcome(x, x, good, good, x[0], x[0])["before"] == 2
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_outcome_is_finite_if_all_of_it_is(value):
+    x, logits, number = jax.numpy.zeros(4), jax.numpy.arange(3.0), jax.numpy.float32(1)
+    good = {"x": x, "x_adv": x, "before": logits, "after": logits, "loss": number, "norm": number}
+    assert linear_cell.outcome(**good)["finite"]
+    for name in set(good) - {"x"}:
+        bad = good | {name: good[name].at[..., :1].set(value) if good[name].ndim else number * value}
+        assert not linear_cell.outcome(**bad)["finite"], name
 
 
 def test_summary_counts_by_hand(whole):
@@ -214,6 +269,17 @@ def test_progress_shows_the_running_accuracy(tmp_path, capsys, whole):
     assert "none/step: 100%" in shown and f"robust {robust:.1f} %" in shown and "23/23" in shown
 
 
+def test_progress_shows_no_accuracy_of_what_is_no_image(tmp_path, capsys):
+    """Half of the examples are none; of the others all stand."""
+
+    def attack(batch):
+        right = {"before": batch["label"], "after": batch["label"], "valid": batch["id"] % 2 == 0}
+        return linear_cell.attack(batch) | right
+
+    run_cell(Ledger.open(tmp_path / "l", "f"), IDS, linear_cell.fetch, attack, 4, "none/step")
+    assert "robust 100.0 %" in capsys.readouterr().err.splitlines()[-1]
+
+
 def bad_fetch(**changes):
     return lambda ids: linear_cell.fetch(ids) | {k: f(linear_cell.fetch(ids)[k]) for k, f in changes.items()}
 
@@ -221,14 +287,25 @@ def bad_fetch(**changes):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"fetch": bad_fetch(image=lambda x: 2 * x + 1)}, r"float32 in \[0, 1\]"),
+        ({"fetch": bad_fetch(image=lambda x: 2 * x + 1)}, r"images lie in \[0, 1\]; got min 1.*max 3"),
         ({"fetch": bad_fetch(image=lambda x: x.astype(np.float64))}, "float64"),
         ({"fetch": bad_fetch(image=lambda x: x * np.nan)}, "nan"),
         ({"fetch": bad_fetch(id=lambda i: i[::-1])}, "in order"),
+        ({"fetch": bad_fetch(image=lambda x: x * 255)}, r"max 255.*divide by 255"),
+        ({"fetch": bad_fetch(image=lambda x: (x * 255).astype(np.uint8))}, "uint8"),
+        ({"fetch": bad_fetch(image=lambda x: x[:2])}, "in order"),
+        ({"fetch": lambda ids: {"image": linear_cell.IMAGES[ids], "id": ids}}, r"\['label'\] are missing"),
+        ({"fetch": bad_fetch(label=lambda y: y + 1)}, "labels are between 0 and 2; got 3.*Use y - 1"),
+        ({"fetch": bad_fetch(label=lambda y: y - 1)}, "labels are at least 0; got -1"),
+        ({"fetch": bad_fetch(label=lambda y: 0 * y + 255)}, "between 0 and 2; got 255"),
+        ({"fetch": bad_fetch(label=lambda y: y.astype(np.float32))}, "labels are integers; got float32"),
+        ({"fetch": bad_fetch(label=lambda y: np.eye(3)[y].astype(int))}, r"got \(4, 3\).*argmax"),
+        ({"fetch": bad_fetch(label=lambda y: y[:, None])}, r"y\[:, 0\]"),
+        ({"fetch": bad_fetch(label=lambda y: y[:3])}, r"shape \(4,\); got \(3,\)"),
         ({"attack": lambda b: {"after": b["label"]}}, r"\['adversarial', 'before'"),
         ({"attack": lambda b: linear_cell.attack(b) | {"after": b["label"][:2]}}, "leading axis of 4"),
         ({"ids": [1, 1]}, "unique"),
-        ({"batch_size": 0}, "at least 1"),
+        ({"batch_size": 0}, "batch_size as a whole number >= 1"),
     ],
 )
 def test_bad_parts_fail_with_a_message_and_leave_no_rows(tmp_path, arguments, message):

@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import agreement
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -38,6 +40,31 @@ def test_norms_and_pixels_have_their_own_rules(tmp_path):
         "one pixel": ([True, True, False], [True, False, False]),
     }
     assert agreement.verdicts(store_of(tmp_path / "a.json", **cells), 300)[1] == ["C&W", "one pixel"]
+
+
+def test_what_is_not_finite_is_not_right():
+    """The argmax of NaN is class 0: without a look at the numbers, labels 0 would stand."""
+    logits = np.eye(3, dtype=np.float32)[[0, 1, 0, 0]]
+    logits[2, 1], logits[3, 2] = np.nan, np.inf
+    model = SimpleNamespace(apply=lambda variables, x: variables[x])
+    right = agreement.judge(SimpleNamespace(model=model, variables=jnp.asarray(logits)))
+    assert right(np.arange(4), np.array([0, 1, 0, 2])).tolist() == [True, True, False, False]
+
+
+def test_radii_are_in_units_of_1_of_255():
+    assert agreement.radius_of("0.5") == 0.5 / 255 and agreement.radius_of("255") == 1.0
+    for text in ("half", "0", "-1", "nan", "inf", "256", ""):
+        with pytest.raises(ValueError, match="--radii are numbers"):
+            agreement.radius_of(text)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{}", '{"settings": {}, "cells": 3}', "é"])
+def test_a_file_of_another_kind_is_left_alone(text, tmp_path):
+    path = tmp_path / "a.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match="no agreement of before; restore it, or take another --output"):
+        agreement.Store(path, {})
+    assert path.read_bytes() == text.encode("latin-1")
 
 
 def test_only_missing_images_are_attacked(tmp_path):

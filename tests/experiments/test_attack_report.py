@@ -10,15 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import report
 from ml_collections import ConfigDict
 
 from jaxdiff.attacks.flow import warp
 from jaxdiff.data import dataset
 
 
-def row(i, after=True, before=True, finite=True, norm=0.1, label=3):
+def row(i, after=True, before=True, finite=True, norm=0.1, label=3, **more):
     judged = {"correct_before": before, "correct_after": after, "finite": finite}
-    return {"id": i, "label": label, "norm": norm, "linf": 0.1, "seconds": 1.0} | judged
+    return {"id": i, "label": label, "norm": norm, "linf": 0.1, "seconds": 1.0} | judged | more
 
 
 # Image 0 stands, 1 falls to b alone, 2 to both, 3 is wrong as it is, 4 and 5 are not attacked by b.
@@ -55,6 +56,65 @@ def test_the_table_by_image(tmp_path):
     stands = sum(line[attack_tables.ALL] == "1" for line in common) / len(common)
     assert stands == attack_tables.worst_over({"a": A, "b": B})["accuracy"]
     assert columns(attack_tables.ALL, "other") == "||0|0||0"
+
+
+def test_the_table_by_image_tells_what_blew_up_and_what_is_no_image(tmp_path):
+    """1 blows up under a although its verdict is right: it is broken by a. 2 is no image under a, 3 under both."""
+    a = [row(0), row(1, finite=False, norm=None), row(2) | {"valid": False}, row(3) | {"valid": False}]
+    b = [row(0, before=False), row(1), row(2, False), row(3) | {"valid": False}]
+    path = attack_tables.write_per_image(tmp_path / "t.csv", {("net", "a"): a, ("net", "b"): b})
+    with open(path, newline="") as file:
+        lines = list(csv.DictReader(file))
+    columns = lambda name: "|".join(line[name] for line in lines)  # noqa: E731
+    assert columns("a") == "1|0||" and columns("a norm") == "0.1|||" and columns("b") == "0|1|0|"
+    assert columns("not finite") == "|a||" and columns("no image") == "||a|a b"
+    # Right before is right before in the eyes of every attack that has seen an image: 0 is wrong in those of b.
+    assert (
+        columns("right_before") == "0|1|1|"
+        and columns("first") == "|a|b|"
+        and columns("all attacks") == "0|0|0|"
+    )
+    worst = attack_tables.worst_over({"a": a, "b": b})
+    assert (worst["n"], worst["invalid"], worst["nonfinite"], worst["accuracy"]) == (2, 2, 1, 0.0)
+
+
+def test_what_attacks_took_is_of_images_that_were_right():
+    """Of six, 3 is wrong as it is and 5 no image: two of four fall to a, one of them by numbers that are not finite."""
+    a = [row(0, queries=10), row(1, False, norm=0.4, queries=4), row(2, finite=False, norm=None, queries=4)]
+    a += [
+        row(3, before=False, after=False, norm=9.0, queries=0),
+        row(4, queries=10),
+        row(5, norm=9.0, valid=False),
+    ]
+    text = attack_tables.costs({("net", "a"): a, ("net", "b"): a[:1]}).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text]
+    head, first, second = cells[0], cells[2], cells[3]
+    assert len(head) == len(cells[1]) == len(first)
+    found = dict(zip(head, first, strict=True))
+    assert (found["fallen"], found["of them not finite"]) == ("2 of 4", "1")
+    assert (found["norm"], found["evaluations"], found["seconds"]) == ("0.4", "7", "6.0")
+    assert (second[2], second[3], second[4]) == ("0 of 1", "0", "—")
+    assert "net under a: 1." in text[-1] and "net under b" not in text[-1]
+    assert "no images" not in attack_tables.costs({("net", "a"): a[:5]})
+
+
+def test_the_note_on_the_same_images_counts_what_stands():
+    """Of images 0 to 3: a leaves 0 and 1, one of which blows up under b, which leaves 0 and 2."""
+    a = [row(0), row(1), row(2, False), row(3, before=False)]
+    b = [row(0), row(1, finite=False), row(2), row(3, before=False, after=False)]
+    (note,) = report.same_images({("none", "a"): a, ("none", "b"): b})
+    assert "On the same 4 images (1 not finite, so not robust): a 50.0 %, b 50.0 %" in note
+    assert "under every attack at once: 25.0 %" in note
+    (note,) = report.same_images({("none", "a"): a})
+    assert "On the same 4 images: a 50.0 %" in note
+
+
+def test_radii_of_a_curve_are_those_of_its_threat():
+    cell = {"threat": {"name": "l2", "radius": 0.5}}
+    report.check_radii("config.x", cell, (0.0, 0.25, 3.0))
+    for radius in (-1.0, float("nan"), "much"):
+        with pytest.raises(ValueError, match=r"config\.x\.radii: "):
+            report.check_radii("config.x", cell, (0.1, radius))
 
 
 @pytest.fixture(scope="module")

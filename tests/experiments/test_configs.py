@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 from types import SimpleNamespace
 
+import attack
 import common
 import pytest
 import robustness
@@ -118,11 +119,78 @@ def test_cells_stand_in_the_order_of_a_paper():
     assert [a for d, a in cells if d == "diffpure"] == list(robustness.ATTACKS)
 
 
+@pytest.mark.parametrize("config", [None, {}, {"seed": 0}])
+def test_a_config_is_a_config_dict(config):
+    with pytest.raises(ValueError, match="--config needs config as a ConfigDict"):
+        common.check_fields(config)
+
+
 def test_a_missing_section_is_named():
     config = load("digits").unlock()
     del config.score
     with pytest.raises(ValueError, match=r"needs config\.score.*classifier"):
         common.need(config, "score")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"robustness.n": 361}, r"config\.robustness\.n is between 1 and the 360 test images; got 361"),
+        ({"score": None}, r"needs config\.score"),
+        ({"adversarial_training": None}, r"needs config\.adversarial_training"),
+        ({"robustness.purify": None}, "purify"),
+        ({"robustness.curve.cells": ("none/pgd", "none/fgsm")}, "names 'none/fgsm'"),
+        ({"robustness.curve.radii": (0.1, -0.1)}, r"config\.robustness\.curve\.radii: "),
+    ],
+)
+def test_what_a_run_needs_is_missed_before_it_begins(change, words):
+    config = load("digits", "smoke").unlock()
+    config.robustness.cells = {  # a trace each
+        "none": {"standard": {}, "pgd": config.robustness.cells.none.pgd},
+        "adversarial_training": {"standard": {}},
+        "diffpure": {"standard": {}},
+    }
+    for path, value in change.items():
+        *parents, last = path.split(".")
+        section = config
+        for name in parents:
+            section = section[name]
+        if value is None:
+            del section[last]
+        else:
+            section[last] = value
+    with pytest.raises(ValueError, match=words):
+        robustness.prepare(config)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"n": 361}, r"config\.attack\.n is between 1 and the 360 test images; got 361"),
+        (
+            {"classifiers": {"net": {"name": "fitted", "steps": None}}},
+            r"classifiers\.net needs steps as a whole number",
+        ),
+        (
+            {"surrogates": {"net": {"name": "trained", "workdir": 3}}},
+            r"surrogates\.net needs workdir as a name; got 3",
+        ),
+        ({"cells": {"pgd": {"ascents": {}}}}, "did you mean 'ascent'"),
+        ({"curve": {"cells": ("fgsm",), "radii": {"l2": (0.1,)}, "n": 2}}, "radii has none for 'linf'"),
+        (
+            {"curve": {"cells": ("fgsm",), "radii": {"linf": (0.1, -2.0)}, "n": 2}},
+            r"config\.attack\.curve\.radii: ",
+        ),
+    ],
+)
+def test_what_an_attack_needs_is_missed_before_it_begins(change, words, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "configs"))
+    config = load("attack_digits", "smoke").unlock()
+    config.attack.cells, config.attack.panel, config.attack.flow = {"fgsm": config.attack.cells.fgsm}, (), ()
+    del config.attack.curve
+    config.attack.update(change)
+    with pytest.raises(ValueError, match=words):
+        attack.prepare(config)
 
 
 def test_a_workdir_belongs_to_one_config(tmp_path):

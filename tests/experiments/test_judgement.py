@@ -162,10 +162,30 @@ def test_what_stands_is_right_before_and_after(protocol, share):
     assert protocols.standing(protocol, *judgements, jnp.asarray(0)) == share
 
 
+@pytest.mark.parametrize("name", ["average", "worst_of", "majority"])
+def test_what_was_lost_before_does_not_stand_though_it_is_right_after(
+    digits, weights, tmp_path, monkeypatch, name
+):
+    """An attack that hands the victim the mean of the class, marked as certain: what stands is what stood before."""
+    help_out = lambda classifier, x, y, key: weights["w"][y].reshape(x.shape).at[0, 0, 0].set(1.0)  # noqa: E731
+
+    def sometimes_certain(p):
+        return lambda x, key: linear(p)(x, key) + 20.0 * waves(key, 10) * (x[0, 0, 0] < 0.9)
+
+    monkeypatch.setattr(evaluation, "stages_of", lambda cell, classes: {"": lambda radius: help_out})
+    victim = victim_of(weights, sometimes_certain)
+    rows = rows_of(digits, tmp_path, victim, {"judge": {"name": name, "n": 3}}, n=60)
+    befores = {row["verdict_before"] for row in rows}
+    assert 0.0 in befores and 1.0 in befores and (name != "average" or len(befores) > 2)
+    assert {row["verdict"] for row in rows} == {1.0}
+    for row in rows:
+        assert row["share"] == row["verdict_before"] and robust(row) is (row["verdict_before"] > 0)
+
+
 @pytest.mark.parametrize("n", [3, 41, 47, 83])
 def test_all_draws_right_are_a_share_of_exactly_1(n):
     """Division by a constant is compiled to a product with its reciprocal: 41 / 41 would not be 1."""
-    verdict = jax.jit(lambda z, c: protocols.average(n).verdict(z, c, 0))
+    verdict = jax.jit(lambda z, c: protocols.average(n).verdict(z, c, jnp.asarray(0)))
     assert verdict(jnp.zeros((n, 2)), jnp.ones(n, bool)) == 1.0
 
 

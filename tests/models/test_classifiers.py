@@ -78,8 +78,6 @@ def test_refuses_images_of_other_channels(name):
     model, variables = made(name)
     with pytest.raises(ValueError, match="1 channels, but mean"):
         model.apply(variables, jnp.zeros((1, 8, 8, 1)))
-    with pytest.raises(ValueError, match="std must be positive"):
-        model.clone(std=(1.0, 0.0, 1.0)).apply(variables, jnp.zeros((1, 8, 8, 3)))
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -170,15 +168,8 @@ def test_dropout_of_wide_resnets(images):
     assert jnp.array_equal(first, again) and not jnp.allclose(first, other, atol=1e-2)
 
 
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ({"name": "ResNetCIFAR", "depth": 18}, "6 n \\+ 2.*got 18"),
-        ({"name": "WideResNet", "depth": 20}, "6 n \\+ 4.*got 20"),
-        ({"name": "ResNet50", "stem": "tiny"}, "'cifar' or 'imagenet'; got 'tiny'"),
-        ({"name": "UNnet"}, "did you mean 'UNet'"),
-    ],
-)
-def test_refuses(spec, message):
-    with pytest.raises(ValueError, match=message):
-        build(models, spec)
+def test_training_on_nothing_leaves_the_statistics_alone(images):
+    """An empty batch would make them NaN."""
+    model, variables = made("resnet")
+    with pytest.raises(ValueError, match="empty batch"):
+        model.apply(variables, images[:0], train=True, mutable="batch_stats")

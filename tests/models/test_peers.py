@@ -1,11 +1,14 @@
-"""The UNet against diffusers' UNet2DModel, with its own random weights."""
+"""Converted weights against PyTorch and diffusers, with their own random weights."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from jaxdiff.models import UNet, unet_from_diffusers
+from jaxdiff.models.convert import fill
+from jaxdiff.models.layouts import flattened
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
@@ -69,3 +72,33 @@ def test_cifar10_weights_of_diffusers_convert():
     with pytest.raises(ValueError, match="missing"):
         unet_from_diffusers(arrays, UNet(attention=(8,)))
     assert set(variables) == {"params"}
+
+
+class ConvFlattenLinear(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        h = nn.relu(nn.Conv(6, (3, 3), padding=1, name="0")(x))
+        h = nn.relu(nn.ConvTranspose(6, (2, 2), (2, 2), "VALID", name="2")(h))
+        return nn.Dense(10, name="5")(h.reshape(len(h), -1))
+
+
+def test_conv_flatten_linear_is_the_one_of_pytorch():
+    torch.manual_seed(0)
+    layers = torch.nn
+    theirs = layers.Sequential(
+        layers.Conv2d(3, 6, 3, padding=1),
+        layers.ReLU(),
+        layers.ConvTranspose2d(6, 6, 2, stride=2),
+        layers.ReLU(),
+        layers.Flatten(),
+        layers.Linear(6 * 8 * 8, 10),
+    )
+    x = np.random.default_rng(0).normal(size=(4, 4, 4, 3)).astype(np.float32)
+    with torch.no_grad():
+        expected = theirs(torch.from_numpy(x.transpose(0, 3, 1, 2))).numpy()
+    names = {"kernel": "weight", "bias": "bias"}
+    layouts = {"5.weight": flattened(8, 8, 6)}
+    ours = ConvFlattenLinear()
+    variables = fill(ours, (x,), theirs.state_dict(), lambda path: f"{path[1]}.{names[path[2]]}", layouts)
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(ours.apply(variables, x), expected, rtol=1e-4, atol=1e-5)

@@ -62,7 +62,7 @@ def loss(params, model_state, batch, key):
 def fresh(tx):
     keys = jax.random.split(jax.random.key(0), 2)
     convs = [0.3 * jax.random.normal(keys[0], (3, 3, 1, 8)), 0.3 * jax.random.normal(keys[1], (3, 3, 8, 1))]
-    return init_state({"convs": convs}, tx, (0.9, 0.99), {"mean": jnp.zeros(())})
+    return init_state({"convs": convs}, tx, (0.9, 0.5), {"mean": jnp.zeros(())})
 
 
 def tell(n, state, metrics):
@@ -72,7 +72,7 @@ def tell(n, state, metrics):
 
 def main(directory):
     tx, batches, mesh = adam(1e-2, warmup=4, clip=1.0), Stream(), data_mesh(training_devices())
-    step = jit_step(make_step(loss, tx, (0.9, 0.99)), mesh)
+    step = jit_step(make_step(loss, tx, (0.9, 0.5)), mesh)
     with Checkpoints(directory / "checkpoints") as checkpoints:
         state = resume(checkpoints, fresh(tx), batches)
         print("from", int(state.step), flush=True)

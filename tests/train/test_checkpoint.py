@@ -113,13 +113,6 @@ def test_a_leaf_that_only_the_checkpoint_has_is_named(tmp_path):
             checkpoints.restore(fresh())
 
 
-def test_bad_arguments_fail_at_once(tmp_path):
-    with pytest.raises(ValueError, match="at least 1; got 0"):
-        Checkpoints(tmp_path, keep=0)
-    with Checkpoints(tmp_path) as checkpoints, pytest.raises(TypeError, match="bytes is not JSON"):
-        checkpoints.save(1, fresh(), b"position")
-
-
 def test_a_relative_directory_will_do(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with Checkpoints("run/checkpoints") as checkpoints:

@@ -1,5 +1,7 @@
 """Optimisers against closed forms: schedules, clipping, decay, momentum."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,6 +82,19 @@ def test_adam_moves_by_the_sign_under_a_constant_gradient():
     np.testing.assert_allclose(updates, np.tile([-2e-4, 2e-4], (5, 1)), rtol=1e-6)
 
 
+@pytest.mark.parametrize("factory", [adam, partial(adamw, weight_decay=0.0)])
+def test_adam_by_hand(factory):
+    """Kingma and Ba, algorithm 1, with gradients that change."""
+    b1, b2, eps, m, v = 0.8, 0.6, 0.01, 0.0, 0.0
+    tx, params = factory(0.1, b1, b2, eps), jnp.zeros(1)
+    state = tx.init(params)
+    for t, g in enumerate([1.0, -3.0, 0.5], 1):
+        update, state = tx.update(jnp.array([g]), state, params)
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        by_hand = -0.1 * (m / (1 - b1**t)) / ((v / (1 - b2**t)) ** 0.5 + eps)
+        np.testing.assert_allclose(update, [by_hand], rtol=1e-6)
+
+
 def test_weight_decay_is_a_geometric_series_without_gradient():
     for tx in (adamw(0.1, weight_decay=0.5), sgd(0.1, weight_decay=0.5)):
         _, params = follow(tx, jnp.zeros(2), jnp.array([1.0, -2.0]), 6)
@@ -118,22 +133,9 @@ def test_a_config_names_them():
     assert follow(tx, jnp.ones(2), jnp.zeros(2), 1)[0].max() == 0  # the warm-up starts at zero
 
 
-@pytest.mark.parametrize(
-    ("bad", "match"),
-    [
-        ({"schedule": "linear"}, "'linear'; known: 'constant', 'cosine'"),
-        ({"schedule": "cosine"}, "total > warmup=0.*got total=None"),
-        ({"schedule": "cosine", "warmup": 10, "total": 10}, "total > warmup=10"),
-        ({"warmup": -1}, "warmup=-1"),
-        ({"clip": -1.0}, "got -1.0"),
-    ],
-)
 @pytest.mark.parametrize("factory", FACTORIES)
-def test_bad_values_are_named(factory, bad, match):
-    with pytest.raises(ValueError, match=match):
-        factory(0.1, **bad)
-
-
-def test_a_rate_must_be_positive():
-    with pytest.raises(ValueError, match=r"lr=-0.1"):
-        sgd(-0.1)
+def test_a_cosine_needs_a_run_beyond_its_warm_up(factory):
+    with pytest.raises(ValueError, match=r"total > warmup=0.*got total=None"):
+        factory(0.1, schedule="cosine")
+    with pytest.raises(ValueError, match="total > warmup=10"):
+        factory(0.1, schedule="cosine", warmup=10, total=10)

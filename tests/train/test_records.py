@@ -62,6 +62,55 @@ def test_a_resumed_run_has_no_line_twice_and_its_clock_goes_on(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["m.jsonl"]
 
 
+GOOD = [json.dumps({"step": n, "loss": 0.5, "seconds": float(n)}).encode() for n in (2, 4)]
+TORN = {
+    "torn in the middle": b'{"step": 3, "lo{"step": 4, "loss": 0.5}',
+    "not UTF-8": b'{"step": 3, "loss": "\xff\xfe"}',
+    "NUL bytes": bytes(40),
+    "a list": b"[3]",
+    "a number": b"3",
+    "no step": b'{"loss": 0.5}',
+    "step true": b'{"step": true}',
+    "step in words": b'{"step": "three"}',
+    "nested without end": b"[" * 100_000,
+    "an empty line": b"",
+}
+
+
+@pytest.mark.parametrize("name", TORN)
+def test_a_line_that_cannot_be_read_is_set_aside_and_decides_nothing(tmp_path, name):
+    path, content = tmp_path / "m.jsonl", b"\n".join([GOOD[0], TORN[name], GOOD[1], b""])
+    path.write_bytes(content)
+    assert [r["step"] for r in read_jsonl(path)] == [2, 4]
+    with pytest.warns(UserWarning, match="first is line 2.*m.jsonl.damaged"):
+        play(jsonl(path, 32, every=1), [5, 6])
+    assert [r["step"] for r in read_jsonl(path)] == [2, 4, 5, 6]
+    assert read_jsonl(path)[2]["seconds"] >= 4
+    assert (tmp_path / "m.jsonl.damaged").read_bytes() == content
+
+
+def test_a_file_without_a_line_is_set_aside(tmp_path):
+    (tmp_path / "m.jsonl").write_bytes(b"\xff\x00 no line at all")
+    with pytest.warns(UserWarning, match="first is line 1"):
+        play(jsonl(tmp_path / "m.jsonl", 32, every=1), [1])
+    assert [r["step"] for r in read_jsonl(tmp_path / "m.jsonl")] == [1]
+
+
+@pytest.mark.parametrize("seconds", ["1.0", "null", '"long"', "NaN", "-1", "true", "1e999"])
+def test_a_clock_that_is_no_clock_starts_again(tmp_path, seconds):
+    (tmp_path / "m.jsonl").write_text(f'{{"step": 1, "seconds": {seconds}}}\n{{"step": 2}}\n')
+    play(jsonl(tmp_path / "m.jsonl", 32, every=1), [3])
+    assert int(read_jsonl(tmp_path / "m.jsonl")[2]["seconds"]) == (seconds == "1.0")
+
+
+def test_a_log_that_cannot_be_written_does_not_stop_training(tmp_path):
+    hook = jsonl(tmp_path / "m.jsonl", 32, every=1)
+    (tmp_path / "m.jsonl").mkdir()  # as good as a full disk
+    with pytest.warns(UserWarning, match="Metrics are missing from") as told:
+        play(hook, [1, 2, 3])
+    assert len(told) == 1
+
+
 def test_a_new_run_starts_an_empty_file(tmp_path):
     append_jsonl(tmp_path / "m.jsonl", {"step": 1, "seconds": 1.0})
     play(jsonl(tmp_path / "m.jsonl", 32, every=2), range(1, 3))
@@ -76,7 +125,7 @@ def test_cutting_keeps_up_to_the_step(tmp_path):
     assert cut_jsonl(tmp_path / "none.jsonl", 2) == []
 
 
-def test_values_become_plain_json():
+def test_values_become_plain_json(tmp_path):
     metrics = {
         "a": jnp.array([1.0, jnp.inf]),
         "b": jnp.array(3),
@@ -87,7 +136,8 @@ def test_values_become_plain_json():
     assert plain(metrics) == {"a": [1.0, None], "b": 3, "c": 0.5, "d": None, "e": True}
     json.dumps(plain(metrics), allow_nan=False)
     with pytest.raises(ValueError, match="not JSON compliant"):
-        append_jsonl("unused", {"x": float("nan")})
+        append_jsonl(tmp_path / "m.jsonl", {"x": float("nan")})
+    assert not (tmp_path / "m.jsonl").exists()
 
 
 def test_the_bar_shows_a_resumed_run_where_it_is():
@@ -99,7 +149,7 @@ def test_the_bar_shows_a_resumed_run_where_it_is():
     assert "60/100" in "".join(frames) and "<" in frames[2]  # elapsed<left
 
 
-def test_tensorboard_drops_what_a_killed_run_left_and_gets_numbers():
+def test_tensorboard_drops_what_a_killed_run_left_and_gets_numbers(tmp_path):
     calls = []
 
     class Writer:
@@ -112,9 +162,9 @@ def test_tensorboard_drops_what_a_killed_run_left_and_gets_numbers():
         def close(self):
             calls.append("closed")
 
-    hook = TensorBoard(Writer, "runs", 32, 2, None)
+    hook = TensorBoard(Writer, tmp_path / "runs", 32, 2, None)
     play(hook, [5, 6])
-    assert calls[0] == ("runs", 5) and calls[-1] == "closed"
+    assert calls[0] == (str(tmp_path / "runs"), 5) and calls[-1] == "closed"
     assert ("grad_norm", 6.0, 6) in calls and {c[2] for c in calls[1:-1]} == {6}
 
 

@@ -1,6 +1,8 @@
-"""A run killed with SIGKILL while it writes a checkpoint ends with the same bits as one left alone."""
+"""A run killed with SIGKILL while it writes a checkpoint, and one whose last checkpoint and log were damaged, end with the
+same bits as one left alone."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +15,12 @@ from jaxdiff.train.jsonl import read_jsonl
 HERE = Path(__file__).parent
 
 
-def start(directory):
-    environment = os.environ | {"PYTHONPATH": str(HERE.parents[1]), "PYTHONWARNINGS": "error"}
+def start(directory, warnings="error"):
+    environment = os.environ | {"PYTHONPATH": str(HERE.parents[1]), "PYTHONWARNINGS": warnings}
     directory.mkdir(exist_ok=True)
     command = [sys.executable, str(HERE / "resumable.py"), str(directory)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
 
 
 def kill_at(process, step):
@@ -29,11 +32,22 @@ def kill_at(process, step):
     assert process.wait() == -signal.SIGKILL
 
 
-def finish(process):
-    """Waits for the end; the step where the run began."""
-    lines = process.communicate(timeout=120)[0].split("\n")
-    assert process.returncode == 0
-    return int(lines[0].removeprefix("from "))
+def finish(process, told=""):
+    """Waits for the end; the step where the run began. `told` are words of its warnings."""
+    out, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors[-4000:]
+    assert told in errors
+    return int(out.split("\n")[0].removeprefix("from "))
+
+
+def damage(directory):
+    """One byte of every array file of the last step, and a line in the middle of the log."""
+    for path in (directory / "checkpoints" / "24" / "state").rglob("d/*"):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    lines = (directory / "metrics.jsonl").read_bytes().split(b"\n")
+    (directory / "metrics.jsonl").write_bytes(b"\n".join([*lines[:21], b"\xff{", *lines[22:]]))
 
 
 def same_arrays(*paths):
@@ -59,3 +73,10 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path):
         assert finish(alone) == 0
     same_arrays(one / "final.npz", other / "final.npz")
     same_rows(one / "metrics.jsonl", other / "metrics.jsonl")
+    third = shutil.copytree(one, tmp_path / "damaged")
+    (third / "final.npz").unlink()
+    damage(third)
+    with start(third, "default") as resumed:
+        assert finish(resumed, told="checkpoint of step 24") == 20
+    same_arrays(one / "final.npz", third / "final.npz")
+    same_rows(one / "metrics.jsonl", third / "metrics.jsonl")

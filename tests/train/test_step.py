@@ -1,4 +1,4 @@
-"""Laws of one step: averages in closed form, accumulation, keys folded from the step, one trace."""
+"""Laws of one step: accumulation, keys folded from the step, one trace."""
 
 import chex
 import jax
@@ -43,28 +43,6 @@ def linear(params, model_state, batch, key):
 
 
 @pytest.mark.usefixtures("x64")
-def test_averages_of_a_straight_line_have_their_closed_form(key):
-    lr, decays, steps = 0.1, (0.5, 0.9), 7
-    tx = optax.sgd(lr)
-    step, state = make_step(linear, tx, decays), init_state(jnp.array([3.0, 4.0]), tx, decays)
-    for _ in range(steps):
-        state, _ = step(state, {}, key)
-    velocity = lr * np.array([1.0, -2.0])
-    np.testing.assert_allclose(state.params, [3.0, 4.0] - steps * velocity, rtol=1e-14)
-    for d in decays:  # e_k - p_k = d (e_{k-1} - p_{k-1} + velocity), a geometric series
-        behind = velocity * d * (1 - d**steps) / (1 - d)
-        np.testing.assert_allclose(state.ema[str(d)], state.params + behind, rtol=1e-13)
-
-
-def test_an_average_of_bfloat16_params_moves(key):
-    tx = optax.sgd(0.0)
-    state = init_state(jnp.zeros(2, jnp.bfloat16), tx, (0.9999,))
-    state = state._replace(params=jnp.ones(2, jnp.bfloat16))
-    state, _ = make_step(linear, tx, (0.9999,))(state, {}, key)
-    np.testing.assert_allclose(state.ema["0.9999"], 1e-4, rtol=1e-5)
-
-
-@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("parts", [2, 3, 6])
 def test_accumulation_is_the_gradient_of_the_whole_batch(key, parts):
     tx = optax.sgd(1.0)
@@ -92,8 +70,6 @@ def test_a_batch_that_does_not_split_is_an_error(key):
     tx = optax.sgd(1.0)
     with pytest.raises(ValueError, match="10 examples does not split into 4"):
         make_step(regression, tx, accumulate=4)(fresh(tx), batch_of(10), key)
-    with pytest.raises(ValueError, match="at least 1; got 0"):
-        make_step(regression, tx, accumulate=0)
 
 
 def test_the_noise_belongs_to_step_and_example(key):

@@ -2,11 +2,13 @@
 
 import json
 import sys
+import warnings
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 from jaxdiff.train import (
     Checkpoints,
@@ -26,7 +28,7 @@ from jaxdiff.train import (
 )
 from jaxdiff.train.optimizer import adam
 
-TX, BATCH, DECAYS = adam(1e-2, clip=1.0), 8, (0.9,)
+TX, BATCH, DECAYS = adam(1e-2, clip=1.0), 8, (0.5,)
 
 
 def loss(params, model_state, batch, key):
@@ -60,8 +62,15 @@ def fresh():
     return init_state({"w": jnp.linspace(-1.0, 1.0, 6).reshape(3, 2)}, TX, DECAYS)
 
 
+def damage(path, process):
+    """The first process empties the facts of a checkpoint; the others wait for it."""
+    if process == 0:
+        (path / "facts" / "metadata").write_text("")
+    multihost_utils.sync_global_devices("damaged")
+
+
 def with_jit(directory, process, count):
-    """Four steps, then a second run that resumes and takes two more."""
+    """Four steps, then a second run that resumes and takes two more; of two hosts, from a damaged checkpoint."""
     mesh, key = data_mesh(training_devices()), jax.random.key(1)
     step = jit_step(make_step(loss, TX, DECAYS), mesh)
     for total in (4, 6):
@@ -73,6 +82,10 @@ def with_jit(directory, process, count):
                 jsonl(directory / f"of_{count}.jsonl", BATCH, 1),
             ]
             state = fit(step, state, batches, total, hooks, key)
+        if count > 1 and total == 4:
+            damage(directory / f"of_{count}" / "4", process)
+            warnings.filterwarnings("ignore", "The checkpoint of step 4")
+    assert (directory / f"of_{count}" / "damaged-4").is_dir() == (count > 1)
     return jax.tree.map(lambda x: x.addressable_data(0), state)
 
 
