@@ -59,7 +59,7 @@ ATTACKS = {
     "apgd_l2": lambda: Row(_up(a.apgd(_l2, 8)), "l2"),
     "apgd_low": lambda: Row(_up(a.apgd(a.low_frequency(_linf, 0.6), 8)), "linf", strong=False),
     "apgd_l1": lambda: Row(_up(a.apgd_l1(RADII["l1"], 12)), "l1"),
-    "square_linf": lambda: Row(_up(a.square_linf(RADII["linf"], 60)), "linf"),
+    "square_linf": lambda: Row(_up(a.square_linf(RADII["linf"], 150)), "linf"),
     "square_l2": lambda: Row(_up(a.square_l2(RADII["l2"], 60)), "l2", strong=False),
     "square_l1": lambda: Row(_up(a.square_l1(RADII["l1"], 60)), "l1", strong=False),
     "nes": lambda: Row(_up(a.nes(_linf, 0.05, 330, samples=16)), "linf"),
