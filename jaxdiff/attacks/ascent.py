@@ -18,6 +18,7 @@ from jaxtyping import ScalarLike
 
 from jaxdiff import checks
 from jaxdiff.attacks.directions import Lookahead, looked_ahead
+from jaxdiff.attacks.precision import seen_beside, towards, wide
 from jaxdiff.attacks.stepwise import ascent_gradient, improve, measured, start
 from jaxdiff.attacks.threat import Threat
 from jaxdiff.types import Ascent
@@ -46,7 +47,8 @@ def pgd(
 
     def ascend(loss, x, key):
         start_key, loss_key = jax.random.split(checks.key("pgd", key))
-        x = checks.image("pgd", x)
+        image = checks.image("pgd", x)
+        x, loss = wide(image), seen_beside(image, loss)
         delta = threat.init(start_key, x)
         delta = threat.project(delta if random_start else jnp.zeros_like(delta), x)
 
@@ -70,7 +72,7 @@ def pgd(
         if keep_best:
             value, won = measured(height)(delta, jax.random.fold_in(loss_key, steps))
             delta = improve(best, delta, won, value).x
-        return threat.apply(x, delta)
+        return towards(image, threat.apply(x, delta))
 
     return ascend
 

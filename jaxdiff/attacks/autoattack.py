@@ -118,7 +118,7 @@ def in_order(attacks: Mapping[str, Stepwise], slots: int, stop: bool | None = No
             mine = jnp.where(found.won, i, -1)
             found = found._replace(queries=best.queries + found.queries, attack=mine)
             best = jax.vmap(choose)(standing, found, best)
-        return jax.vmap(marked)(best, valid)
+        return jax.vmap(marked)(best, x, valid)
 
     return run
 

@@ -69,4 +69,4 @@ def record(threat: Threat, best: Best, x_0: Image, x: Image, is_lost: Bool[Array
     """
     distance = threat.norm(x - x_0)
     won = is_lost & (distance <= threat.radius)
-    return improve(best, jnp.where(won, x, x_0), won, jnp.where(is_lost, -distance, -jnp.inf), moved=won)
+    return improve(best, jnp.where(won, x, x_0), won, jnp.where(is_lost, -distance, -jnp.inf))

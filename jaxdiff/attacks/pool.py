@@ -33,7 +33,8 @@ def pooled(attack: Stepwise, slots: int, stop: bool | None = None) -> BatchedAtt
 
     def run(classifier: Classifier, x: Any, y: Any, keys: PRNGKeys, todo: Any = None) -> Best:
         batch, valid = checked_batch("pooled", classifier, x, y, keys, todo)
-        return jax.vmap(marked)(run_pool(attack, slots, stop)(classifier, *batch), valid)
+        found = run_pool(attack, slots, stop)(classifier, *batch)
+        return jax.vmap(marked)(found, batch[0], valid)
 
     return run
 

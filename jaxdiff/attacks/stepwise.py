@@ -75,7 +75,7 @@ class Stepwise:
         problem, valid = checked("An attack", problem)
         step = lambda state, i: (self.step(problem, state, i), None)  # noqa: E731
         state, _ = jax.lax.scan(step, self.init(problem), jnp.arange(self.steps))
-        return marked(self.best(state), valid)
+        return marked(self.best(state), problem[1], valid)
 
     def on(self, translate: Callable[[Problem], Problem]) -> "Stepwise":
         """The same steps for problems of another kind, such as attacks in place of ascents."""
@@ -111,14 +111,15 @@ def _is_logits(y: Any) -> bool:
     return isinstance(y, jax.Array | np.ndarray) and y.ndim == 1 and jnp.issubdtype(y.dtype, jnp.floating)
 
 
-def marked(best: Best, valid: Bool[Array, ""]) -> Best:
-    """The result of an example that may not be valid."""
+def marked(best: Best, clean: Image, valid: Bool[Array, ""]) -> Best:
+    """The result of an attack on the image `clean`, with what can be said at its end: whether it has moved, and is valid."""
+    image = jax.tree.leaves(best.x)[0]  # what is returned beside it, such as a flow, comes after
     x, loss = jax.tree.map(lambda value: jnp.where(valid, value, jnp.nan), (best.x, best.loss))
     return best._replace(
         x=x,
         won=best.won & valid,
         loss=loss,
-        moved=best.moved & valid,
+        moved=jnp.any(image != clean) & valid,
         valid=valid,
         attack=jnp.where(valid, best.attack, -1),
     )
@@ -126,27 +127,20 @@ def marked(best: Best, valid: Bool[Array, ""]) -> Best:
 
 def start(x: Image) -> Best:
     """Nothing found yet: x itself, from no evaluation."""
-    no = jnp.asarray(False)
-    return Best(x, no, jnp.asarray(-jnp.inf, x.dtype), jnp.asarray(0), no, jnp.asarray(True), jnp.asarray(-1))
+    no, kind = jnp.asarray(False), jnp.promote_types(x.dtype, jnp.float32)
+    return Best(x, no, jnp.asarray(-jnp.inf, kind), jnp.asarray(0), no, jnp.asarray(True), jnp.asarray(-1))
 
 
 def improve(
-    best: Best,
-    x: Image,
-    won: Bool[Array, ""],
-    loss: Scalar,
-    queries: int | Int[Array, ""] = 1,
-    moved: Any = True,
+    best: Best, x: Image, won: Bool[Array, ""], loss: Scalar, queries: int | Int[Array, ""] = 1
 ) -> Best:
-    """The better of two points; `queries` more evaluations have been used, `moved` says that x is not the clean image."""
+    """The better of two points; `queries` more evaluations have been used."""
     known = ~jnp.isnan(loss)
     loss = jnp.where(known, loss, -jnp.inf).astype(best.loss.dtype)
     wins = (won & ~best.won) | ((won == best.won) & (loss > best.loss))
-    x, won, loss, moved = choose(
-        wins, (x, won, loss, jnp.asarray(moved)), (best.x, best.won, best.loss, best.moved)
-    )
+    x, won, loss = choose(wins, (x, won, loss), (best.x, best.won, best.loss))
     attack = jnp.where(won, 0, -1)
-    return best._replace(x=x, won=won, loss=loss, moved=moved, queries=best.queries + queries, attack=attack)
+    return best._replace(x=x, won=won, loss=loss, queries=best.queries + queries, attack=attack)
 
 
 def first_best(won: Bool[Array, " n"], loss: Float[Array, " n"]) -> Int[Array, ""]:
@@ -212,7 +206,7 @@ def in_turn(
 
 
 def _merge(a: Best, b: Best) -> Best:
-    merged = improve(a, b.x, b.won, b.loss, 0, b.moved)
+    merged = improve(a, b.x, b.won, b.loss, 0)
     return merged._replace(queries=a.queries + b.queries)
 
 

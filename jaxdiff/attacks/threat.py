@@ -106,7 +106,8 @@ def length(v: Perturbation) -> Scalar:
 
 def _unit(g: Perturbation) -> Perturbation:
     """g / |g|, and 0 for 0; scaled first, so that gradients of 1e-30 keep their direction."""
-    g = g / jnp.maximum(jnp.max(jnp.abs(g)), jnp.finfo(g.dtype).tiny)
+    # Not tiny itself: compiled with the division below it would be flushed to 0, and 0 / 0 is no direction.
+    g = g / jnp.maximum(jnp.max(jnp.abs(g)), 4 * jnp.finfo(g.dtype).tiny)
     return g / jnp.maximum(length(g), 0.5)
 
 

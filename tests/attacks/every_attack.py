@@ -96,11 +96,6 @@ ATTACKS = {
 }
 
 
-# Those that compute in the dtype of the images.
-PLAIN = {name for name in ATTACKS if name.startswith(("fgsm", "pgd"))}
-PLAIN |= {"momentum", "nesterov", "adam", "fourier_l2", "low_frequency", "flow_pgd", "transfer"}
-
-
 def linear(classes, pixels, dtype=jnp.float32):
     """A linear classifier that computes in `dtype` (None: in that of the image)."""
     w = np.random.default_rng(3).normal(size=(classes, pixels)).round(2)
