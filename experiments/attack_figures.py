@@ -118,7 +118,7 @@ def until_won(attack: Stepwise) -> Stepwise:
     def step(problem, state, i):
         return choose(attack.best(state).won, state, attack.step(problem, state, i))
 
-    return attack._replace(step=step)
+    return attack.replace(step=step)
 
 
 def curves_of(spec: ConfigDict) -> dict[str, ConfigDict]:

@@ -1,6 +1,7 @@
 """From a network to a denoiser, E[x0 | x_t]: the one type that solvers and guidance know."""
 
 from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -60,7 +61,7 @@ def same_shape(who: str, output: Image, x: Image) -> Image:
     return output
 
 
-def _labelled(net: Net, scale: float, offset: float, x_t: Image, t: Time) -> Image:
+def _labelled(net: Net, scale: float, offset: float, x_t: Any, t: Any) -> Any:
     return net(x_t, scale * t + offset)
 
 

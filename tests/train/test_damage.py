@@ -238,6 +238,7 @@ def test_a_checkpoint_without_digests_is_restored_with_a_warning(tmp_path):
             checkpoints.restore(other)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of Orbax's own threads
 def test_a_full_disk_is_told_and_leaves_the_step_before(tmp_path):
     """A limit on the size of files stands in for the disk."""
     directory, limits = filled(tmp_path, (1,)), resource.getrlimit(resource.RLIMIT_FSIZE)
