@@ -65,8 +65,7 @@ def machine(
 
         nearest, norm = _nearest(threat, x, images, fooled)
         won = jnp.isfinite(norm) & (norm <= threat.radius)  # in an infinite ball too
-        # Where nothing has won there is still something allowed to return.
-        image = jnp.where(won, nearest, threat.apply(x, threat.project(nearest - x, x)))
+        image = jnp.where(won, nearest, x)  # beyond the ball nothing is allowed but the image itself
         return state, improve(best, towards(original, image), won, -norm, block)
 
     return Stepwise(budget // block, begin, step, lambda carry: carry[1], least_norm=True)

@@ -60,9 +60,9 @@ def hop_skip_jump(
 ) -> Stepwise:
     """The nearest misclassified image by equations (1) and (2), in the norm of `ball` (`l2` or `linf`), in `budget` queries.
 
-    Won: it lies within `radius`, which may be infinite. An attack that has not
-    won returns its image projected into the ball. `directions` is n_0, `block` is m. The first misclassified image is the
-    nearest of a block of `starts` [k, ...] (such as one image of every class), or else of uniform noise.
+    Won: it lies within `radius`, which may be infinite. An attack that has not won returns x itself. `directions` is n_0,
+    `block` is m. The first misclassified image is the nearest of a block of `starts` [k, ...] (such as one image of every
+    class), or else of uniform noise.
 
     `targeted` takes y for the class to reach, "misclassified" then says that y is on top. Noise is hardly ever of one given
     class: in practice this needs `starts` that are.
