@@ -15,6 +15,9 @@ import pytest
 from jaxdiff.train.checkpoint import Checkpoints, resume
 from jaxdiff.train.state import init_state
 
+# What Orbax has begun to read, and the damage has broken off, complains when it is collected.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 def fresh(step):
     """A state whose largest leaf is a file of its own: numbers that do not compress."""
@@ -99,7 +102,7 @@ DAMAGES = {
 }
 
 
-DEFAULT = ("middle byte", "emptied", "missing")
+DEFAULT = ("middle byte", "emptied")
 EVERY = [d if d in DEFAULT else pytest.param(d, marks=pytest.mark.slow) for d in DAMAGES]
 
 
@@ -238,7 +241,6 @@ def test_a_checkpoint_without_digests_is_restored_with_a_warning(tmp_path):
             checkpoints.restore(other)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of Orbax's own threads
 def test_a_full_disk_is_told_and_leaves_the_step_before(tmp_path):
     """A limit on the size of files stands in for the disk."""
     directory, limits = filled(tmp_path, (1,)), resource.getrlimit(resource.RLIMIT_FSIZE)
