@@ -10,13 +10,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 def pytest_configure(config):
-    """Nearly all the time of the default tests is the compiler's: code that runs once needs no optimisation.
-
-    The older way to write kernels, which JAX 0.10 still has, compiles twice as fast. Other marks run with the full compiler.
-    """
+    """Nearly all the time of the default tests is LLVM's: code that runs once needs no optimisation."""
     if "not slow" in (config.option.markexpr or ""):
-        older = " --xla_cpu_use_fusion_emitters=false" if jax.__version_info__ < (0, 11) else ""
-        os.environ.setdefault("XLA_FLAGS", f"--xla_backend_optimization_level=0{older}")
+        os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 
 @pytest.fixture
