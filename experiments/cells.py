@@ -107,12 +107,7 @@ def against_mean_logits(attack: Attack, n: int) -> Attack:
     mean = lambda problem: (eot_logits(problem[0], n), *problem[1:])  # noqa: E731
     if not isinstance(attack, Stepwise):
         return lambda *problem: attack(*mean(problem))
-
-    def best(state):
-        found = attack.best(state)
-        return found._replace(queries=n * found.queries)
-
-    return attack.on(mean).replace(best=best)
+    return attack.on(mean).recounted(lambda queries: n * queries)
 
 
 def stages_of(cell: Cell, classes: int) -> dict[str, Callable[[Any], Attack]]:

@@ -26,7 +26,7 @@ from jaxtyping import Array, Bool, Int
 from jaxdiff import checks
 from jaxdiff.attacks.precision import in_float32
 from jaxdiff.attacks.stepwise import Best, Stepwise, ascent_gradient, choose, improve, start
-from jaxdiff.attacks.threat import Perturbation, Threat
+from jaxdiff.attacks.threat import Perturbation, Threat, check_threat
 from jaxdiff.types import Image, PRNGKey, Scalar
 
 
@@ -68,13 +68,13 @@ def apgd(threat: Threat, steps: int = 100, rho: float | int = 0.75) -> Stepwise:
     the mean over the draws, as the gradient does, where the authors' code looks at the last draw. ValueError for steps < 1
     or rho outside [0, 1].
     """
-    checks.instance("apgd", Threat, "linf(8 / 255)", threat=threat)
+    check_threat("apgd", threat)
     checks.number("apgd", "[0, inf)", radius=threat.radius)
     checks.count("apgd", steps=steps)
     checks.number("apgd", "[0, 1]", rho=rho)
-    at_last = (0, *check_iterations(steps))
+    checked = (0, *check_iterations(steps))
     few = np.full(steps + 1, -1)  # the most rises that count as too few; nothing is, where nothing is checked
-    for last, at in pairwise(at_last):
+    for last, at in pairwise(checked):
         few[at] = int(rho * (at - last))
 
     def begin(x: Image, key: PRNGKey) -> tuple[Perturbation, Verdict]:
@@ -124,12 +124,12 @@ def check_iterations(steps: int) -> tuple[int, ...]:
     The first period is .22 of the steps; each is .03 of the steps shorter than the last, but none shorter than .06 of them.
     """
     period, shorter, shortest = (max(int(share * steps), 1) for share in (0.22, 0.03, 0.06))
-    checks, at = [], period
+    found, at = [], period
     while at <= steps:
-        checks.append(at)
+        found.append(at)
         period = max(period - shorter, shortest)
         at += period
-    return tuple(checks)
+    return tuple(found)
 
 
 def ascend(

@@ -110,8 +110,8 @@ def _plan(steps: int, large_radius: bool) -> _Plan:
 def _sparse_sign(g: Perturbation, share: Scalar) -> Perturbation:
     """The sign of g where |g| is among the largest `share` (one coordinate at least, and all that tie), else 0."""
     height = jnp.sort(jnp.abs(g), axis=None)
-    # In thirds or fifths. Where it is whole compiled arithmetic may say 15.9999999: there always one pixel more moves.
-    rank = jnp.clip((1.0 - share) * g.size - 0.01, 0, g.size - 1).astype(int)
+    # A multiple of a third or a fifth. Where it is whole, compiled arithmetic may say 15.9999999 for 16.
+    rank = jnp.clip((1.0 - share) * g.size + 0.01, 0, g.size - 1).astype(int)
     return jnp.where(jnp.abs(g) >= height[rank], jnp.sign(g), 0.0)
 
 

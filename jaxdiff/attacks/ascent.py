@@ -17,10 +17,11 @@ import optax
 from jaxtyping import ScalarLike
 
 from jaxdiff import checks
-from jaxdiff.attacks.directions import Lookahead, looked_ahead
-from jaxdiff.attacks.precision import seen_beside, towards, wide
+from jaxdiff.attacks.directions import Lookahead, check_direction, looked_ahead
+from jaxdiff.attacks.precision import seen_beside, towards
 from jaxdiff.attacks.stepwise import ascent_gradient, improve, measured, start
-from jaxdiff.attacks.threat import Threat
+from jaxdiff.attacks.threat import Threat, check_threat
+from jaxdiff.floats import wide
 from jaxdiff.types import Ascent
 
 __all__ = ["fgsm", "pgd"]
@@ -40,10 +41,11 @@ def pgd(
     instead of the last, for one more evaluation; it is meant for deterministic losses, and it refuses `nesterov`, which never
     evaluates the iterates.
     """
-    checks.instance("pgd", Threat, "linf(8 / 255)", threat=threat)
+    check_threat("pgd", threat)
     checks.count("pgd", steps=steps)
     checks.number("pgd", "[0, inf)", lr=lr)
     direction = threat.steepest if tx is None else tx
+    check_direction("pgd", direction)
 
     def ascend(loss, x, key):
         start_key, loss_key = jax.random.split(checks.key("pgd", key))

@@ -1,6 +1,5 @@
 """Attacks: ascents that know labels. All of them act on one example; batch with `jax.vmap` or `pool.pooled`."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -60,7 +59,7 @@ def victory(logits: Logits, y: Array) -> Bool[Array, ""]:
     return lost(logits, y) if jnp.ndim(y) == 0 else jnp.asarray(False)
 
 
-def restarts(attack: Attack, n: int, objective: Objective, towards: bool = False) -> Attack:
+def restarts(attack: Attack, n: int, objective: Objective | None = None, towards: bool = False) -> Attack:
     """The best of n runs of an attack with different keys: one that has won, then the largest (`towards`: least) `objective`.
 
     The first run has the key of the attack alone, and n + 1 runs hold the n. `towards` says that the attack is targeted. All
@@ -68,11 +67,12 @@ def restarts(attack: Attack, n: int, objective: Objective, towards: bool = False
     stepwise attack runs in turn, knows its own best point, and needs neither objective nor evaluation.
     """
     checks.count("restarts", n=n)
+    if isinstance(attack, Stepwise):
+        variant = lambda problem, _, k: (*problem[:-1], _key_of_run(problem[-1], k))  # noqa: E731
+        return attack if n == 1 else in_turn(attack, n, variant)
     check_parts("restarts", attack, objective)
     if n == 1:
         return attack
-    if isinstance(attack, Stepwise):
-        return in_turn(attack, n, lambda problem, _, k: (*problem[:-1], _key_of_run(problem[-1], k)))
     judge = (_towards if towards else _away)(objective)
 
     def best_of(classifier, x, y, key):
@@ -94,15 +94,8 @@ def check_parts(who: str, ascent: Any, objective: Any, labels: int = 1) -> None:
         raise ValueError(
             f"{who} needs an ascent or attack, such as pgd(threat, lr, steps); got {type(ascent).__name__}."
         )
-    checks.function(who, objective=objective)
-    takes = [p for p in inspect.signature(objective).parameters.values() if p.default is p.empty]
-    if not any(p.kind is p.VAR_POSITIONAL for p in takes) and len(takes) != 1 + labels:
-        wanted = "objective(logits, y)" if labels == 1 else "objective(logits, y, target)"
-        name = getattr(objective, "__name__", "this one")
-        raise ValueError(
-            f"{who} needs an {wanted}, such as {'margin()' if labels == 1 else 'targeted_margin()'}; {name} takes "
-            f"{len(takes)} arguments. Is it called, as cross_entropy() is?"
-        )
+    like = "(logits, y)" if labels == 1 else "(logits, y, target)"
+    checks.takes(who, like, 1 + labels, objective=objective)
 
 
 def _away(objective):

@@ -23,8 +23,8 @@ from jaxdiff.attacks.decision import (
     machine,
     to_boundary,
 )
-from jaxdiff.attacks.precision import wide
 from jaxdiff.attacks.stepwise import Stepwise
+from jaxdiff.floats import wide
 from jaxdiff.types import Image, Images, Scalar
 
 __all__ = ["boundary"]

@@ -20,9 +20,10 @@ from jaxtyping import Array, Int, ScalarLike
 
 from jaxdiff import checks
 from jaxdiff.attacks.attack import goal
-from jaxdiff.attacks.precision import seen_beside, towards, wide
+from jaxdiff.attacks.precision import towards
 from jaxdiff.attacks.stepwise import Stepwise, improve, start
 from jaxdiff.attacks.threat import Threat
+from jaxdiff.floats import wide
 from jaxdiff.types import Image, Images, Scalar
 
 Ball = Callable[[ScalarLike], Threat]  # radius -> threat: `l2` or `linf`
@@ -56,11 +57,10 @@ def machine(
         x = wide(original)
         noise = jax.random.normal(noise_key, (block, *x.shape), x.dtype)
         images = jax.lax.switch(state.phase, [p.propose for p in phases], x, state, noise)
-        images = wide(
-            towards(jnp.broadcast_to(original, images.shape), images)
-        )  # what is learnt is about the images that were seen
-        judge = lambda image, key: has_won(seen_beside(original, classifier)(image, key), y)  # noqa: E731
-        fooled = jax.vmap(judge)(images, jax.random.split(judge_key, block))
+        seen = towards(jnp.broadcast_to(original, images.shape), images)
+        judge = lambda image, key: has_won(classifier(image, key), y)  # noqa: E731
+        fooled = jax.vmap(judge)(seen, jax.random.split(judge_key, block))
+        images = wide(seen)  # what is learnt is about the images that were seen
         state = jax.lax.switch(state.phase, [p.absorb for p in phases], x, state, images, fooled)
 
         nearest, norm = _nearest(threat, x, images, fooled)

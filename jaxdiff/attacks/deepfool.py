@@ -18,7 +18,7 @@ from jaxdiff.attacks.minimal import boundaries, check_planes, highest, nearest, 
 from jaxdiff.attacks.planes import free
 from jaxdiff.attacks.precision import in_float32
 from jaxdiff.attacks.stepwise import Stepwise, start
-from jaxdiff.attacks.threat import Threat
+from jaxdiff.attacks.threat import Threat, check_threat
 
 __all__ = ["deepfool"]
 
@@ -29,7 +29,7 @@ def deepfool(threat: Threat, steps: int = 50, overshoot: ScalarLike = 0.02, clas
     The boundaries are those to the `classes` largest logits of the clean image, that of y included. The result is x itself
     if the label is not lost within the radius; `jnp.inf` as radius gives the least perturbation that was found.
     """
-    checks.instance("deepfool", Threat, "linf(8 / 255)", threat=threat)
+    check_threat("deepfool", threat)
     check_planes("deepfool", threat)
     checks.count("deepfool", steps=steps)
     checks.count("deepfool", 2, classes=classes)

@@ -16,14 +16,14 @@ import optax
 from jaxtyping import ScalarLike
 
 from jaxdiff import checks
-from jaxdiff.attacks.threat import Perturbation, Threat
+from jaxdiff.attacks.threat import Perturbation, Threat, check_threat
 
 __all__ = ["adam", "momentum", "nesterov", "steepest"]
 
 
 def steepest(threat: Threat) -> optax.GradientTransformation:
     """The threat's own direction: sign for L-infinity, g / |g| for L2."""
-    checks.instance("steepest", Threat, "linf(8 / 255)", threat=threat)
+    check_threat("steepest", threat)
     return threat.steepest
 
 
@@ -86,5 +86,5 @@ def check_direction(name: str, tx: optax.GradientTransformation) -> None:
 
 
 def _check(name: str, threat: Threat, decay: float | int) -> None:
-    checks.instance(name, Threat, "linf(8 / 255)", threat=threat)
+    check_threat(name, threat)
     checks.number(name, "[0, inf)", decay=decay)

@@ -18,10 +18,11 @@ from jaxtyping import Array, Float, ScalarLike
 
 from jaxdiff import checks
 from jaxdiff.attacks.directions import check_direction, looked_ahead
-from jaxdiff.attacks.precision import grain, seen_beside, signs, towards, wide
+from jaxdiff.attacks.precision import grain, seen_beside, signs, towards
 from jaxdiff.attacks.stepwise import Stepwise, finite, improve, measured, start
-from jaxdiff.attacks.threat import Threat
+from jaxdiff.attacks.threat import Threat, check_threat
 from jaxdiff.attacks.transforms import eot
+from jaxdiff.floats import wide
 from jaxdiff.types import PRNGKey
 
 __all__ = ["nes", "nes_gradient", "spsa"]
@@ -74,7 +75,7 @@ def nes(
     box by some sigma, as in the paper, and with `nesterov` ball and box by the lookahead; the result never does. `sigma` is
     taken no smaller than what a pixel surely feels, 0.0078 for images of bfloat16.
     """
-    checks.instance("nes", Threat, "linf(8 / 255)", threat=threat)
+    check_threat("nes", threat)
     checks.count("nes", budget=budget, samples=samples)
     checks.number("nes", "[0, inf)", lr=lr)
     checks.number("nes", "(0, inf)", sigma=sigma)

@@ -20,10 +20,10 @@ from jaxtyping import ScalarLike
 
 from jaxdiff import checks
 from jaxdiff.attacks.attack import lost
-from jaxdiff.attacks.minimal import boundaries, check_planes, highest, nearest, record
+from jaxdiff.attacks.minimal import boundaries, check_planes, likeliest_others, nearest, record
 from jaxdiff.attacks.precision import in_float32
 from jaxdiff.attacks.stepwise import Problem, Stepwise, in_turn, start
-from jaxdiff.attacks.threat import Threat
+from jaxdiff.attacks.threat import Threat, check_threat
 from jaxdiff.types import Image, PRNGKey, Scalar
 
 __all__ = ["fab", "fab_targeted"]
@@ -70,23 +70,11 @@ def fab_targeted(
 
     def rivals(problem):
         classifier, x, y, key = problem
-        logits = classifier(x, key)
-        others = len(logits) - 1
-        if n > others:
-            raise ValueError(
-                f"fab_targeted got n = {n}, but this classifier has {others} classes besides the label. Set n <= {others}."
-            )
-        return highest(logits, y, n)[:, None]
+        return likeliest_others("fab_targeted", classifier(x, key), y, n)[:, None]
 
     checks.count("fab_targeted", n=n)
     constants = _Constants("fab_targeted", threat, steps, alpha_max, eta, beta, restarts)
-    runs = _in_turn(constants, rivals, n)
-
-    def best(state):
-        found = runs.best(state)
-        return found._replace(queries=found.queries + 1)
-
-    return in_float32(runs.replace(best=best))
+    return in_float32(_in_turn(constants, rivals, n).recounted(lambda queries: queries + 1))
 
 
 class _Constants(NamedTuple):
@@ -101,7 +89,7 @@ class _Constants(NamedTuple):
 
 def _check(constants: _Constants) -> None:
     name, threat, steps, alpha_max, eta, beta, restarts = constants
-    checks.instance(name, Threat, "linf(8 / 255)", threat=threat)
+    check_threat(name, threat)
     check_planes(name, threat)
     checks.count(name, steps=steps, restarts=restarts)
     checks.number(name, "[0, 1]", alpha_max=alpha_max, beta=beta)

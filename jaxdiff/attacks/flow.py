@@ -17,8 +17,8 @@ import optax
 from jaxtyping import Array, Float, ScalarLike
 
 from jaxdiff import checks
-from jaxdiff.attacks.precision import wide_dtype
 from jaxdiff.attacks.threat import Threat
+from jaxdiff.floats import wide_dtype
 from jaxdiff.types import PRNGKey, Scalar
 
 __all__ = ["bilinear", "flow_field", "flow_smoothness", "warp"]

@@ -24,8 +24,8 @@ import optax
 from jaxtyping import Array, Float, ScalarLike
 
 from jaxdiff import checks
-from jaxdiff.attacks.precision import wide, wide_dtype
-from jaxdiff.attacks.threat import Perturbation, Threat, add_inside, into_box, length
+from jaxdiff.attacks.threat import Perturbation, Threat, add_inside, check_threat, into_box, length
+from jaxdiff.floats import wide, wide_dtype
 from jaxdiff.types import Image, PRNGKey
 
 __all__ = ["fourier_l2", "low_frequency"]
@@ -40,7 +40,7 @@ def low_frequency(threat: Threat, cutoff: float | int, rounds: int = 8) -> Threa
     low-passed gradient, low-passed once more and scaled to norm 1. Raises ValueError for a cutoff or rounds out of range, and
     for images that are not "h w c".
     """
-    checks.instance("low_frequency", Threat, "linf(8 / 255)", threat=threat)
+    check_threat("low_frequency", threat)
     checks.number("low_frequency", "(0, 1]", cutoff=cutoff)
     checks.count("low_frequency", rounds=rounds)
     low_pass = lambda v: _low_pass(v, cutoff)  # noqa: E731

@@ -26,8 +26,9 @@ from jaxdiff.attacks.decision import (
     next_phase,
     to_boundary,
 )
-from jaxdiff.attacks.precision import grain, wide
+from jaxdiff.attacks.precision import grain
 from jaxdiff.attacks.stepwise import Stepwise
+from jaxdiff.floats import wide
 from jaxdiff.types import Image, Images, Scalar
 
 __all__ = ["hop_skip_jump"]

@@ -31,6 +31,16 @@ def highest(logits: Logits, y: Label, n: int) -> Rivals:
     return jax.lax.top_k(rest, n)[1]
 
 
+def likeliest_others(who: str, logits: Logits, y: Label, n: int) -> Rivals:
+    """`highest`; ValueError where the model has fewer than n classes besides the label."""
+    others = logits.shape[0] - 1
+    if n > others:
+        raise ValueError(
+            f"{who} got n = {n} classes to aim at, but besides the label this model has {others}. Set n <= {others}."
+        )
+    return highest(logits, y, n)
+
+
 def boundaries(
     classifier: Classifier, x: Image, y: Label, choose: Callable[[Logits], Rivals], key: PRNGKey
 ) -> tuple[Logits, Rivals, Float[Array, " rivals"], Float[Array, "rivals ..."]]:

@@ -9,9 +9,9 @@ from jaxtyping import Array, Int
 
 from jaxdiff import checks
 from jaxdiff.attacks.attack import check_parts, lost
-from jaxdiff.attacks.minimal import highest
+from jaxdiff.attacks.minimal import likeliest_others
 from jaxdiff.attacks.stepwise import Problem, Stepwise, in_turn
-from jaxdiff.types import Label, Logits, TargetedObjective
+from jaxdiff.types import TargetedObjective
 
 
 def multi_targeted(ascent: Stepwise, objective: TargetedObjective, n: int = 9) -> Stepwise:
@@ -25,7 +25,7 @@ def multi_targeted(ascent: Stepwise, objective: TargetedObjective, n: int = 9) -
 
     def targets(problem: Problem) -> Int[Array, " n"]:
         classifier, x, y, key = problem
-        return _likeliest_others(classifier(x, key), y, n)
+        return likeliest_others("multi_targeted", classifier(x, key), y, n)
 
     def towards(problem: Problem, targets: Int[Array, " n"], k: Int[Array, ""]) -> Problem:
         classifier, x, y, key = problem
@@ -36,20 +36,4 @@ def multi_targeted(ascent: Stepwise, objective: TargetedObjective, n: int = 9) -
 
         return loss, x, jax.random.fold_in(key, k)
 
-    runs = in_turn(ascent, n, towards, targets)
-
-    def best(state):
-        found = runs.best(state)
-        return found._replace(queries=found.queries + 1)
-
-    return runs.replace(best=best)
-
-
-def _likeliest_others(logits: Logits, y: Label, n: int) -> Int[Array, " n"]:
-    others = logits.shape[0] - 1
-    if n > others:
-        raise ValueError(
-            f"multi_targeted aims at n = {n} classes, but besides the label this model has {others}; set n <= {others} "
-            "(and, below four classes, targeted_margin as the objective)."
-        )
-    return highest(logits, y, n)
+    return in_turn(ascent, n, towards, targets).recounted(lambda queries: queries + 1)

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxdiff.floats import wide
 from jaxdiff.types import Label, Logits, Objective, Scalar, TargetedObjective
 
 __all__ = [
@@ -76,7 +77,12 @@ def kl() -> Objective:
 
     @_in_float32
     def objective(logits: Logits, y: Logits) -> Scalar:
-        log_p = log_softmax(_wide(y))
+        if jnp.shape(y) != logits.shape:
+            raise ValueError(
+                f"kl compares with the logits {list(logits.shape)} of the clean image; got shape {list(jnp.shape(y))}. "
+                "For labels use cross_entropy()."
+            )
+        log_p = log_softmax(wide(jnp.asarray(y)))
         return jnp.sum(jnp.exp(log_p) * (log_p - log_softmax(logits)))
 
     return objective
@@ -138,13 +144,9 @@ def _in_float32(objective: Callable[..., Scalar]) -> Callable[..., Scalar]:
             raise ValueError(
                 f"An objective takes the logits [classes] of one example, floats; got {logits.dtype}{list(logits.shape)}."
             )
-        return objective(_wide(logits), *compared)
+        return objective(wide(logits), *compared)
 
     return functools.wraps(objective)(widened)
-
-
-def _wide(logits: Logits) -> Logits:
-    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
 
 def _at(values: Logits, y: Label) -> Scalar:

@@ -24,8 +24,8 @@ from jaxdiff import checks
 from jaxdiff.attacks.directions import check_direction
 from jaxdiff.attacks.flow import bilinear
 from jaxdiff.attacks.objectives import cross_entropy, targeted_cross_entropy
-from jaxdiff.attacks.precision import wide_dtype
 from jaxdiff.attacks.stepwise import finite
+from jaxdiff.floats import wide_dtype
 from jaxdiff.types import Attack, Classifier, Images, Label, Labels, Logits, Objective, PRNGKey, Scalar
 
 __all__ = [
@@ -171,9 +171,7 @@ def patch_step(
     mask = checked_mask("patch_step", mask)
 
     def step(classifier: Classifier, patch: Patch, state: Any, images: Images, labels: Labels, key: PRNGKey):
-        images = checks.images("patch_step", images)
-        labels = checks.labels("patch_step", labels, len(images))
-        key = checks.key("patch_step", key)
+        images, labels, key = checks.batch("patch_step", classifier, images, labels, key)
         keys = jax.vmap(lambda k: jax.random.fold_in(key, k))(jnp.arange(len(images)))
 
         def loss(patch):

@@ -19,9 +19,10 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxdiff.attacks.stepwise import Best, Problem, State, Stepwise
+from jaxdiff.floats import wide, wide_dtype
 from jaxdiff.types import PRNGKey
 
-__all__ = ["grain", "in_float32", "seen_beside", "signs", "towards", "wide", "wide_dtype"]
+__all__ = ["grain", "in_float32", "seen_beside", "signs", "towards"]
 
 
 class _Narrow(NamedTuple):
@@ -81,16 +82,6 @@ def towards(x: Array, image: Array) -> Array:
 def _towards_jvp(primals, tangents):
     out = towards(*primals)
     return out, tangents[1].astype(out.dtype)
-
-
-def wide(x: Array) -> Array:
-    """x in float32, or wider if it is."""
-    return x.astype(wide_dtype(x.dtype))
-
-
-def wide_dtype(dtype: np.dtype) -> np.dtype:
-    """float32, or the dtype if it is wider."""
-    return jnp.promote_types(dtype, jnp.float32)
 
 
 def signs(key: PRNGKey, shape: tuple[int, ...], dtype: np.dtype) -> Array:

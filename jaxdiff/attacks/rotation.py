@@ -16,8 +16,8 @@ from jaxtyping import Array, Float, Int, ScalarLike
 
 from jaxdiff import checks
 from jaxdiff.attacks.flow import bilinear
-from jaxdiff.attacks.precision import wide_dtype
 from jaxdiff.attacks.stepwise import Stepwise, improve, measured, start
+from jaxdiff.floats import wide_dtype
 from jaxdiff.types import Image, PRNGKey
 
 __all__ = ["rotation_translation", "worst_of_k"]

@@ -32,7 +32,7 @@ from jaxdiff import checks
 from jaxdiff.attacks.l1 import l1
 from jaxdiff.attacks.precision import in_float32, signs
 from jaxdiff.attacks.stepwise import Stepwise, choose, improve, measured, start
-from jaxdiff.attacks.threat import Threat, l2
+from jaxdiff.attacks.threat import Threat, l2, linf
 from jaxdiff.types import Image, PRNGKey, Scalar
 
 __all__ = ["square_l1", "square_l2", "square_linf"]
@@ -50,6 +50,7 @@ def square_linf(
     `p` is the share of the image in the first windows. `rescale` fits the schedule of 10 000 queries to `queries`.
     """
     checks.number("square_linf", "[0, inf)", radius=radius)
+    linf(radius)  # refuses units of 255
 
     def within(z, x):
         return jnp.clip(jnp.clip(z, x - radius, x + radius), 0.0, 1.0)

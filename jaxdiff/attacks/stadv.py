@@ -20,8 +20,8 @@ from jaxdiff import checks
 from jaxdiff.attacks.attack import targeted, untargeted
 from jaxdiff.attacks.flow import flow_field, flow_smoothness, warp
 from jaxdiff.attacks.objectives import margin
-from jaxdiff.attacks.precision import wide_dtype
 from jaxdiff.attacks.stepwise import Best, Stepwise, finite, improve, measured, start
+from jaxdiff.floats import wide_dtype
 from jaxdiff.types import Image, Scalar
 
 __all__ = ["flow_ascent", "flow_lbfgs", "run_with_flow", "stadv", "stadv_original"]

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxdiff import checks
+from jaxdiff.floats import wide_dtype
 from jaxdiff.types import Image, Loss, PRNGKey, Scalar
 
 Problem = tuple[Any, ...]
@@ -84,6 +85,15 @@ class Stepwise:
             step=lambda problem, state, i: self.step(translate(problem), state, i),
         )
 
+    def recounted(self, count: Callable[[Int[Array, ""]], Int[Array, ""]]) -> "Stepwise":
+        """The same, whose queries n count as count(n)."""
+
+        def best(state):
+            found = self.best(state)
+            return found._replace(queries=count(found.queries))
+
+        return self.replace(best=best)
+
     def replace(self, **changes: Any) -> "Stepwise":
         """This one with other fields."""
         return dataclasses.replace(self, **changes)
@@ -127,7 +137,7 @@ def marked(best: Best, clean: Image, valid: Bool[Array, ""]) -> Best:
 
 def start(x: Image) -> Best:
     """Nothing found yet: x itself, from no evaluation."""
-    no, kind = jnp.asarray(False), jnp.promote_types(x.dtype, jnp.float32)
+    no, kind = jnp.asarray(False), wide_dtype(x.dtype)
     return Best(x, no, jnp.asarray(-jnp.inf, kind), jnp.asarray(0), no, jnp.asarray(True), jnp.asarray(-1))
 
 
@@ -181,8 +191,7 @@ def in_turn(
     Restarts vary the key, multi-targeted attacks the target.
     """
     check_stepwise("in_turn", run)
-    if n < 1:
-        raise ValueError(f"in_turn needs n >= 1 runs; got {n}.")
+    checks.count("in_turn", n=n)
 
     def init(problem):
         prepared = prepare(problem)

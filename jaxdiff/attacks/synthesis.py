@@ -19,9 +19,10 @@ from jaxtyping import Array, ScalarLike
 from jaxdiff import checks
 from jaxdiff.attacks.attack import lost
 from jaxdiff.attacks.directions import check_direction
-from jaxdiff.attacks.objectives import log_softmax
+from jaxdiff.attacks.objectives import log_softmax, targeted_cross_entropy
 from jaxdiff.attacks.precision import in_float32
 from jaxdiff.attacks.stepwise import Stepwise, ascent_gradient, improve, start
+from jaxdiff.floats import wide
 from jaxdiff.types import Image, Label, Logits, PRNGKey, Scalar
 
 __all__ = ["stay_near", "synthesise"]
@@ -29,7 +30,7 @@ __all__ = ["stay_near", "synthesise"]
 Height = Callable[[Logits, Label, Image, Image], Scalar]  # (logits at x', target, x', x) -> what is maximised
 
 SCORES = {
-    "log_probability": lambda logits, target: log_softmax(logits)[target],
+    "log_probability": lambda logits, target: targeted_cross_entropy()(logits, target, target),
     "logit": lambda logits, target: logits[target],
 }
 
@@ -50,7 +51,7 @@ def synthesise(
     checks.number("synthesise", "[0, inf)", tv_weight=tv_weight)
 
     def height(logits, target, image, x):
-        return SCORES[score](logits, target) - tv_weight * total_variation(image)
+        return SCORES[score](logits, target) - tv_weight * absolute_variation(image)
 
     return _climb(
         "synthesise", steps, lr, tx, lambda key, x: jax.random.uniform(key, x.shape, x.dtype), height
@@ -68,15 +69,16 @@ def stay_near(
     checks.number("stay_near", "[0, inf)", lmbda=lmbda)
 
     def height(logits, target, image, x):
+        logits = wide(logits)
         miss = jnp.exp(log_softmax(logits)) - jax.nn.one_hot(target, logits.size, dtype=logits.dtype)
         return -jnp.sum(jnp.square(miss)) - lmbda * jnp.sum(jnp.square(image - x))
 
     return _climb("stay_near", steps, lr, tx, lambda key, x: x, height)
 
 
-def total_variation(image: Image) -> Scalar:
+def absolute_variation(image: Image) -> Scalar:
     """The sum of |differences| between neighbours along the two axes of an image "h w c"."""
-    checks.pixels("total_variation", image.shape)
+    checks.pixels("absolute_variation", image.shape)
     return sum(jnp.sum(jnp.abs(jnp.diff(image, axis=axis))) for axis in (0, 1))
 
 

@@ -6,7 +6,7 @@ the threat's norm (sign for L-infinity, g / |g| for L2). Additive balls intersec
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,7 @@ def linf(radius: ScalarLike, beyond: bool = False) -> Threat:
     A radius of 1 reaches every image. A larger one, unless it is infinite, is more likely meant in units of 255 and refused,
     unless `beyond` says that it is meant.
     """
-    check_radius(radius)
+    checks.number("linf", "[0, inf]", radius=radius)
     if not beyond and not checks.traced(radius) and 1.0 < radius < jnp.inf:
         raise ValueError(
             f"An L-infinity radius of 1 reaches every image; got {radius:g}. For {radius:g} of 255 write {radius:g} / 255; "
@@ -66,7 +66,7 @@ def l2(radius: ScalarLike) -> Threat:
 
     The projection is onto the ball, then onto the box: the box only shortens a perturbation, so both hold.
     """
-    check_radius(radius)
+    checks.number("l2", "[0, inf]", radius=radius)
 
     def init(key, x):
         direction_key, length_key = jax.random.split(key)
@@ -81,10 +81,9 @@ def l2(radius: ScalarLike) -> Threat:
     return Threat(init, _add, project, optax.stateless(lambda g, _: _unit(g)), length, radius, plane_l2)
 
 
-def check_radius(radius: ScalarLike) -> None:
-    """ValueError unless the radius is a number >= 0; infinity is none too many."""
-    # A traced radius lets one compiled attack serve a whole curve; it is the caller's to check.
-    checks.number("A threat in units of [0, 1] images", "[0, inf]", radius=radius)
+def check_threat(who: str, threat: Any) -> None:
+    """ValueError unless it is a `Threat`."""
+    checks.instance(who, Threat, "linf(8 / 255)", threat=threat)
 
 
 def _add(x: Image, delta: Perturbation) -> Image:

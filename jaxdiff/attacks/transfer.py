@@ -12,6 +12,7 @@ from jaxdiff import checks
 from jaxdiff.attacks.attack import goal
 from jaxdiff.attacks.objectives import log_softmax, margin
 from jaxdiff.attacks.stepwise import Stepwise, improve, start
+from jaxdiff.floats import wide
 from jaxdiff.types import Attack, Classifier, Objective
 
 __all__ = ["ensemble", "transfer"]
@@ -53,6 +54,6 @@ def ensemble(*classifiers: Classifier, probabilities: bool = False) -> Classifie
         logits = jnp.stack([f(x, jax.random.fold_in(key, k)) for k, f in enumerate(classifiers)])
         if not probabilities:
             return jnp.mean(logits, axis=0)
-        return jax.nn.logsumexp(jax.vmap(log_softmax)(logits), axis=0) - jnp.log(len(classifiers))
+        return jax.nn.logsumexp(jax.vmap(log_softmax)(wide(logits)), axis=0) - jnp.log(len(classifiers))
 
     return fused

@@ -59,13 +59,7 @@ def averaged(ascent: Ascent, n: int, batch_size: int | None = None) -> Ascent:
         return eot(loss, n, batch_size), x, key
 
     if isinstance(ascent, Stepwise):
-        mean = ascent.on(problem)
-
-        def best(state):
-            found = ascent.best(state)
-            return found._replace(queries=n * found.queries)
-
-        return mean.replace(best=best)
+        return ascent.on(problem).recounted(lambda queries: n * queries)
     return lambda loss, x, key: ascent(*problem((loss, x, key)))
 
 

@@ -24,9 +24,10 @@ from jaxtyping import Array, Float, ScalarLike
 from jaxdiff import checks
 from jaxdiff.attacks.attack import lost
 from jaxdiff.attacks.directions import Lookahead, check_direction
-from jaxdiff.attacks.precision import towards, wide
+from jaxdiff.attacks.precision import towards
 from jaxdiff.attacks.stepwise import ascent_gradient, finite
-from jaxdiff.attacks.threat import Perturbation, Threat
+from jaxdiff.attacks.threat import Perturbation, Threat, check_threat
+from jaxdiff.floats import wide
 from jaxdiff.types import Attack, Classifier, Image, Images, Label, Labels, Objective, PRNGKey, Scalar
 
 __all__ = ["apply_universal", "fooling_rate", "universal_deepfool", "universal_pgd", "universal_step"]
@@ -41,7 +42,7 @@ class UniversalStep(NamedTuple):
 
 def apply_universal(delta: Perturbation, threat: Threat) -> Attack:
     """The attack that adds the same delta to every image, projected into the threat at that image."""
-    _check_threat("apply_universal", threat)
+    check_threat("apply_universal", threat)
     delta = checks.floats("apply_universal", delta, "A perturbation")
 
     def attack(classifier, x, y, key):
@@ -87,7 +88,7 @@ def universal_step(
     `clip` bounds what a single image may add to the loss: without it, cross entropy is maximised by making a few images very
     wrong.
     """
-    _check_threat("universal_step", threat)
+    check_threat("universal_step", threat)
     checks.takes("universal_step", "(logits, y)", 2, objective=objective)
     checks.number("universal_step", "[0, inf)", lr=lr)
     checks.number("universal_step", "(-inf, inf]", clip=clip)
@@ -132,7 +133,7 @@ def universal_pgd(
     universal = universal_step(threat, objective, lr, clip, tx)
 
     def run(classifier: Classifier, x: Float[Array, "steps batch *shape"], y: Array, key: PRNGKey):
-        x, y = _in_batches(x, y)
+        x, y = _in_batches(classifier, x, y, key)
 
         def step(state, batch):
             i, x, y = batch
@@ -156,7 +157,7 @@ def universal_deepfool(
     `minimal` is a minimum-norm attack such as DeepFool: it should pass the boundary, but barely. The images are shuffled anew
     for each of at most `passes` passes; once the fooling rate has reached `rate`, delta stays.
     """
-    _check_threat("universal_deepfool", threat)
+    check_threat("universal_deepfool", threat)
     checks.takes("universal_deepfool", "(classifier, x, y, key)", 4, minimal=minimal)
     checks.count("universal_deepfool", passes=passes)
     checks.number("universal_deepfool", "(0, 1]", rate=rate)
@@ -197,7 +198,7 @@ def universal_deepfool(
     return run
 
 
-def _in_batches(x: Array, y: Array) -> tuple[Array, Array]:
+def _in_batches(classifier: Classifier, x: Array, y: Array, key: PRNGKey) -> tuple[Array, Array]:
     """The images [steps, batch, ...] and labels [steps, batch] as arrays; ValueError for other shapes."""
     x, y = checks.images("universal_pgd", x), jnp.asarray(y)
     if x.ndim < 3 or 0 in x.shape[:2] or y.shape != x.shape[:2]:
@@ -205,11 +206,8 @@ def _in_batches(x: Array, y: Array) -> tuple[Array, Array]:
             "universal_pgd takes images [steps, batch, ...] and labels [steps, batch], at least one of each; "
             f"got shapes {x.shape} and {y.shape}."
         )
-    return x, y
-
-
-def _check_threat(name: str, threat: Threat) -> None:
-    checks.instance(name, Threat, "linf(8 / 255)", threat=threat)
+    classes = checks.logits_of("universal_pgd", classifier, x[0, 0], key)
+    return x, checks.labels("universal_pgd", y.ravel(), y.size, classes).reshape(y.shape)
 
 
 def _keep(threat: Threat, delta: Perturbation) -> Perturbation:

@@ -28,7 +28,8 @@ from jaxdiff.diffusion import euler_maruyama, sample, score
 from jaxdiff.diffusion.grids import TimesLike
 from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.sample import noised, regenerable
-from jaxdiff.diffusion.solvers import Solver, working
+from jaxdiff.diffusion.solvers import Solver
+from jaxdiff.floats import wide_dtype
 from jaxdiff.types import Defense, Denoiser, Image, PRNGKey
 
 END = 1e-5
@@ -62,7 +63,7 @@ def _regenerated(process: Process, solver: Solver, denoise: Denoiser, ts, x, key
 
     def backward(residuals, a):
         x, key = residuals
-        return _backward(process, denoise, jnp.asarray(ts).astype(working(x.dtype)), x, a, key), None
+        return _backward(process, denoise, jnp.asarray(ts).astype(wide_dtype(x.dtype)), x, a, key), None
 
     solve.defvjp(forward, backward)
     return solve(*noised(process, x, ts[0], key))

@@ -32,9 +32,9 @@ from jaxdiff.defenses.symptoms import (
     signal_to_noise,
     steps_curve,
     vanishes,
-    wide,
     zero_gradients,
 )
+from jaxdiff.floats import wide
 from jaxdiff.types import Attack, Classifier, Image, Images, Label, Labels, PRNGKey
 
 RANDOM = ("eot_noise", "randomness")
@@ -156,7 +156,7 @@ def _examined(classifier: Classifier, draws: int):
         flat = vanishes(margins, margins, 0.0)
         if logits.shape[1] >= 3:
             top = jax.lax.top_k(logits[0], 3)[0]  # the DLR is the margin over top[0] - top[2]
-            flat = vanishes(slope(dlr(), keys[0]), margins, ROUNDING / (top[0] - top[2]))
+            flat = vanishes(slope(dlr(), keys[0]), margins, ROUNDING / (top[0] - top[2] + 1e-12))
         same = jnp.abs(logits[0] - logits[1]) <= ROUNDING * jnp.max(jnp.abs(logits))
         return {
             "right": ~lost(logits[0], y),
@@ -199,7 +199,6 @@ def _checked_settings(radius, white_box, black_box, steps, restarts, draws) -> f
     """The radius as a float; ValueError for what measures nothing."""
     who = "masking_battery"
     checks.number(who, "(0, inf)", radius=radius)
-    checks.function(who, white_box=white_box, black_box=black_box)
     checks.count(who, 2, restarts=restarts, draws=draws)
     if not isinstance(steps, Sequence) or isinstance(steps, str) or len(steps) < 2:
         raise ValueError(
@@ -209,17 +208,9 @@ def _checked_settings(radius, white_box, black_box, steps, restarts, draws) -> f
     if list(steps) != sorted(set(steps)):
         raise ValueError(f"{who} needs growing numbers of steps; got {tuple(steps)}.")
     radius = float(radius)
+    checks.takes(who, "(radius, steps)", 2, white_box=white_box)
+    checks.takes(who, "(radius)", 1, black_box=black_box)
     # Their own constructors see the radius as a number here; below it is traced.
-    _check_makes_attack(who, "white_box(radius, steps)", white_box, radius, steps[0])
-    _check_makes_attack(who, "black_box(radius)", black_box, radius)
+    made = {"white_box(radius, steps)": white_box(radius, steps[0]), "black_box(radius)": black_box(radius)}
+    checks.function(who, **made)
     return radius
-
-
-def _check_makes_attack(who: str, name: str, make: Any, *arguments: Any) -> None:
-    try:
-        attack = make(*arguments)
-    except TypeError as error:
-        if "positional argument" not in str(error):
-            raise
-        raise ValueError(f"{who} calls {name} for an attack, such as `margin_pgd`: {error}.") from error
-    checks.function(who, **{name: attack})

@@ -36,6 +36,7 @@ from jaxdiff import checks
 from jaxdiff.attacks.attack import lost
 from jaxdiff.attacks.stepwise import Stepwise
 from jaxdiff.attacks.transforms import eot_logits
+from jaxdiff.floats import wide_dtype
 from jaxdiff.types import Attack, Classifier, Image, Label, Logits, PRNGKey, Scalar
 
 __all__ = ["at_least", "average", "majority", "one_shot", "worst_of"]  # known_randomness takes a protocol
@@ -124,12 +125,7 @@ def known_to(protocol: Protocol, attack: Attack) -> Attack:
     shown = lambda problem: (attacked(protocol, problem[0], problem[-1]), *problem[1:])  # noqa: E731
     if not isinstance(attack, Stepwise):
         return lambda *problem: attack(*shown(problem))
-
-    def best(state):
-        found = attack.best(state)
-        return found._replace(queries=protocol.draws * found.queries)
-
-    return attack.on(shown).replace(best=best)
+    return attack.on(shown).recounted(lambda queries: protocol.draws * queries)
 
 
 def judge(protocol: Protocol, classifier: Classifier, x: ArrayLike, y: ArrayLike, key: PRNGKey) -> Judgement:
@@ -170,7 +166,7 @@ def _share(logits: DrawnLogits, correct: Bool[Array, " draws"], y: Label) -> Sca
     """The share of draws that are right."""
     del y
     # Compiled, a mean of n ones may be off by a rounding error, and `all right` is told by a verdict of exactly 1.
-    return jnp.where(jnp.all(correct), 1.0, jnp.mean(correct, dtype=_wide(logits)))
+    return jnp.where(jnp.all(correct), 1.0, jnp.mean(correct, dtype=wide_dtype(logits.dtype)))
 
 
 @dataclass(frozen=True)
@@ -181,7 +177,7 @@ class _AtLeast:
 
     def __call__(self, logits: DrawnLogits, correct: Bool[Array, " draws"], y: Label) -> Scalar:
         del y
-        return (jnp.sum(correct) >= self.k).astype(_wide(logits))
+        return (jnp.sum(correct) >= self.k).astype(wide_dtype(logits.dtype))
 
 
 def _most_votes(logits: DrawnLogits, correct: Bool[Array, " draws"], y: Label) -> Scalar:
@@ -190,12 +186,7 @@ def _most_votes(logits: DrawnLogits, correct: Bool[Array, " draws"], y: Label) -
     voters = jnp.all(jnp.isfinite(logits), axis=1, keepdims=True)
     votes = jnp.sum(jax.nn.one_hot(jnp.argmax(logits, axis=1), logits.shape[1]) * voters, axis=0)
     others = jnp.where(jnp.arange(logits.shape[1]) == y, -1.0, votes)
-    return (votes[y] > jnp.max(others)).astype(_wide(logits))
-
-
-def _wide(logits: DrawnLogits) -> jnp.dtype:
-    """What verdicts are counted in: in bfloat16 999 draws of 1000 would be all of them."""
-    return jnp.promote_types(logits.dtype, jnp.float32)
+    return (votes[y] > jnp.max(others)).astype(wide_dtype(logits.dtype))
 
 
 def _check(who: str, protocol: Protocol, **functions: Callable) -> None:

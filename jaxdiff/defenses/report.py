@@ -26,6 +26,7 @@ from jaxtyping import Array, Float, Int
 from jaxdiff import checks
 from jaxdiff.attacks import cross_entropy
 from jaxdiff.defenses.gradients import attackers_view, known_gradients
+from jaxdiff.floats import wide
 from jaxdiff.types import Classifier, Defense, Image, Images, Labels, Objective, PRNGKey, Scalar
 
 Report = dict[str, dict[str, float]]
@@ -64,7 +65,7 @@ def gradient_report(
         losses = {m: lambda x, view=view: objective(view(x, draw_key), y) for m, view in views.items()}
         gradients = {m: jax.grad(loss)(x) for m, loss in losses.items()}
         us = jax.random.normal(direction_key, (directions, *x.shape), x.dtype)
-        gradients = {m: g.astype(jnp.promote_types(g.dtype, jnp.float32)) for m, g in gradients.items()}
+        gradients = {m: wide(g) for m, g in gradients.items()}
         exact = gradients["exact"]
         rows = {m: compare(exact, h) for m, h in gradients.items()}
         error = _finite_difference_error(losses["exact"], x, exact, us)

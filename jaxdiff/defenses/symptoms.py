@@ -36,6 +36,7 @@ import numpy as np
 from jaxtyping import Array, Float, ScalarLike
 
 from jaxdiff.attacks.stepwise import finite
+from jaxdiff.floats import wide
 from jaxdiff.types import Image, Label, Logits
 
 EOT_DRAWS = 20  # what attacks usually average over (AutoAttack's `rand`)
@@ -137,8 +138,3 @@ def vanishes(gradient: Image, margins: Image, tolerance: ScalarLike) -> Array:
     """Whether the gradient is not finite, or its largest entry is at most `tolerance` times that of the margin's gradient."""
     size = lambda g: jnp.max(jnp.abs(wide(g)), initial=0.0)  # noqa: E731
     return ~jnp.all(jnp.isfinite(gradient)) | (size(gradient) <= tolerance * size(finite(margins)))
-
-
-def wide(values: Array) -> Array:
-    """In float32 at least."""
-    return values.astype(jnp.promote_types(values.dtype, jnp.float32))

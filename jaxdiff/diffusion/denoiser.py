@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxdiff import checks
 from jaxdiff.diffusion.prediction import check_kind, convert, says_x0
-from jaxdiff.diffusion.process import Process, known
+from jaxdiff.diffusion.process import Process, concrete
 from jaxdiff.types import Denoiser, Image, Net, Time
 
 
@@ -35,7 +35,7 @@ def denoiser(
     checks.number("denoiser", "(0, 1]", start=start)
     if clip is not None:
         checks.number("denoiser", "(0, inf]", clip=clip)
-    if known(process.alpha, start) == 0.0 and not says_x0(kind):
+    if concrete(process.alpha, start) == 0.0 and not says_x0(kind):
         raise ValueError(
             f"denoiser: kind {kind!r} says nothing of the image at t = {start:g}, where alpha = 0 and x_t is the noise itself. "
             "Predict 'v' or 'x0', end the process with a little signal (such as Cosine(alpha_min=5e-5)), or give the first "

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxdiff import checks
-from jaxdiff.diffusion.process import Process, known
+from jaxdiff.diffusion.process import Process, concrete
 
 __all__ = ["logsnr", "respaced", "uniform"]
 
@@ -54,7 +54,7 @@ def logsnr(process: Process, steps: int, start: float = 1.0, end: float = 1e-3) 
     _check("logsnr", steps, start, end)
     if end <= 0.0:
         raise ValueError(f"A logsnr grid needs end > 0, where the ratio is finite; got {end}.")
-    if known(process.alpha, start) == 0.0:
+    if concrete(process.alpha, start) == 0.0:
         raise ValueError(
             f"A logsnr grid needs a start with a signal: alpha({start:g}) = 0 here, and the ratio is infinite. "
             f"Use start=0.999, or a uniform or respaced grid."
@@ -71,8 +71,7 @@ def times(who: str, ts: TimesLike, dtype: Any = None) -> Times | np.ndarray:
     A grid with values comes as a numpy array, whose values stay known while something else is traced. Of one that is traced
     only the shape is checked.
     """
-    if not checks.traced(ts):
-        ts = _numbers(who, ts)
+    ts = jnp.asarray(ts) if checks.traced(ts) else _numbers(who, ts)
     grid = ts.astype(jnp.result_type(float) if dtype is None else dtype)
     if grid.ndim != 1 or len(grid) < 2:
         raise ValueError(

@@ -19,7 +19,7 @@ that of the noise, these weights are
     T/2 (SNR(s) - SNR(t)),    T/2 (1 - ratio) (alpha_s/sigma_t)^2,    -1/2 d/dt SNR,            (4)
 
 which stay finite where alpha_t = 0. They are translated to the kind in use, so that a weight means the same whatever the
-network predicts; where alpha_t = 0 an error of eps or score says nothing of x0, and their weight is infinite.
+network predicts; where alpha_t = 0 an error of eps or score says nothing of x0, and their weight is not finite.
 """
 
 from collections.abc import Callable
@@ -34,8 +34,8 @@ from jaxtyping import Array, Float
 from jaxdiff import checks
 from jaxdiff.diffusion.denoiser import same_shape
 from jaxdiff.diffusion.prediction import check_kind, error_scale, target
-from jaxdiff.diffusion.process import Process, known
-from jaxdiff.diffusion.solvers import working
+from jaxdiff.diffusion.process import Process, concrete
+from jaxdiff.floats import wide_dtype
 from jaxdiff.types import PRNGKey, PRNGKeys, Scalar, Time
 
 __all__ = ["discrete_time", "elbo", "simple", "uniform_time"]
@@ -84,12 +84,12 @@ def _examples(x0: Any, t: Any, keys: PRNGKeys) -> tuple[Array, Array, PRNGKeys]:
                 f"denoising needs times in [0, 1]; got values from {values.min():g} to {values.max():g}. "
                 "For numbers of steps divide by their total."
             )
-    return x0, t.astype(working(x0.dtype)), checks.keys("denoising", keys, len(x0))
+    return x0, t.astype(wide_dtype(x0.dtype)), checks.keys("denoising", keys, len(x0))
 
 
 def _finite_weight(process: Process, kind: str, weight: Weight) -> None:
     """ValueError for a weight that is known and not finite at t = 1."""
-    value = known(lambda t: weight(process, kind, jnp.asarray(t)), 1.0)
+    value = concrete(lambda t: weight(process, kind, jnp.asarray(t)), 1.0)
     if value is not None and not np.isfinite(value):
         raise ValueError(
             f"denoising: this weight of kind {kind!r} is not finite at t = 1. Where alpha = 0, an error of the noise says "

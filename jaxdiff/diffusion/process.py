@@ -208,7 +208,7 @@ def linear(steps: int = 1000, beta_min: float = 1e-4, beta_max: float = 0.02) ->
     return Discrete(tuple(np.linspace(beta_min, beta_max, steps, dtype=np.float64).tolist()))
 
 
-def known(function: Callable[[Time], Scalar], t: Time) -> float | None:
+def concrete(function: Callable[[Time], Scalar], t: Time) -> float | None:
     """function(t) as a number, also while something else is traced; None if t or the process itself is traced."""
     if checks.traced(t):
         return None

@@ -21,8 +21,9 @@ from jaxtyping import Array, Float
 from jaxdiff import checks
 from jaxdiff.diffusion.denoiser import same_shape
 from jaxdiff.diffusion.grids import Times, TimesLike, times
-from jaxdiff.diffusion.process import Process, known
-from jaxdiff.diffusion.solvers import Solver, working
+from jaxdiff.diffusion.process import Process, concrete
+from jaxdiff.diffusion.solvers import Solver
+from jaxdiff.floats import wide_dtype
 from jaxdiff.types import Defense, Denoiser, Image, Images, PRNGKey
 
 ImageLike = Float[Array | np.ndarray, "*shape"] | Sequence[Any]
@@ -76,8 +77,8 @@ def prior(
     """
     checks.instance("prior", Process, "VP()", process=process)
     checks.number("prior", "(0, inf]", signal=signal)
-    ts, key = times("prior", ts, working(dtype)), checks.key("prior", key)
-    alpha, sigma = known(process.alpha, ts[0]), known(process.sigma, ts[0])
+    ts, key = times("prior", ts, wide_dtype(dtype)), checks.key("prior", key)
+    alpha, sigma = concrete(process.alpha, ts[0]), concrete(process.sigma, ts[0])
     if alpha is not None and alpha > signal * sigma:
         raise ValueError(
             f"The grid begins at t = {float(ts[0]):g}, where x is not noise: alpha = {alpha:.3g}. Sampling from pure noise "
@@ -100,7 +101,7 @@ def noised(process: Process, x: Image, t: Any, key: PRNGKey) -> tuple[Image, PRN
     """x perturbed to time t, with the key that is left to solve it back."""
     noise_key, solve_key = jax.random.split(key)
     noise = jax.random.normal(noise_key, x.shape, x.dtype)
-    return process.perturb(x, noise, jnp.asarray(t).astype(working(x.dtype))), solve_key
+    return process.perturb(x, noise, jnp.asarray(t).astype(wide_dtype(x.dtype))), solve_key
 
 
 def regenerable(who: str, process: Process, solver: Solver, denoise: Denoiser, ts: TimesLike) -> Grid:
@@ -125,7 +126,7 @@ def _begin(who: str, solver, denoise, x, ts, key, remat: str = "none") -> tuple[
     checks.function(who, denoise=denoise)
     checks.known(who, REMATS, remat=remat)
     x, key = checks.floats(who, x), checks.key(who, key)
-    ts = times(who, ts, working(x.dtype))
+    ts = times(who, ts, wide_dtype(x.dtype))
     solver.check(ts)
     ts = jnp.asarray(ts)
     shaped = lambda x, t: same_shape(who, denoise(x, t), x)  # noqa: E731

@@ -45,7 +45,8 @@ import jax.numpy as jnp
 from jaxdiff import checks
 from jaxdiff.diffusion.denoiser import score
 from jaxdiff.diffusion.grids import TimesLike
-from jaxdiff.diffusion.process import Process, known
+from jaxdiff.diffusion.process import Process, concrete
+from jaxdiff.floats import wide_dtype
 from jaxdiff.types import Denoiser, Image, PRNGKey, Scalar, Time
 
 __all__ = ["ddim", "ddpm", "dpmpp_2m", "euler_maruyama", "heun"]
@@ -165,7 +166,7 @@ def _reverse_sde(process: Process, noise_removal: bool, denoise: Denoiser, x, t,
 
 def _finite_drift(process: Process, ts: TimesLike) -> None:
     start = ts[0]
-    if known(process.alpha, start) == 0.0:
+    if concrete(process.alpha, start) == 0.0:
         raise ValueError(
             f"euler_maruyama cannot begin at t = {float(start):g}, where alpha = 0 and the drift is infinite. Begin the grid a "
             "little later, end the process with a little signal (such as Cosine(alpha_min=5e-5)), or use ddpm or ddim."
@@ -193,7 +194,7 @@ def _heun(process: Process, denoise: Denoiser, x, t, s, key) -> Image:
 
 def _nothing_before(x: Image) -> tuple[Image, Scalar]:
     """(x0_hat, h) of the step before; h = 0: none yet."""
-    dtype = working(x.dtype)
+    dtype = wide_dtype(x.dtype)
     return jnp.zeros(x.shape, dtype), jnp.zeros((), dtype)
 
 
@@ -207,8 +208,3 @@ def _multistep(process: Process, denoise: Denoiser, x, carry, t, s, key) -> tupl
     x0_mid = x0_hat + slope * (x0_hat - x0_prev)
     x_s = process.sigma(s) / process.sigma(t) * x - process.alpha(s) * jnp.expm1(-h) * x0_mid
     return x_s, (x0_hat, h)
-
-
-def working(dtype: Any) -> Any:
-    """The type that steps compute in for images of `dtype`: float32 at least."""
-    return jnp.promote_types(dtype, jnp.float32)

@@ -40,10 +40,11 @@ def check_dtype(who: str, dtype: Any) -> None:
         )
 
 
-def check_counts(who: str, least: int = 1, **values: Any) -> None:
-    """ValueError unless every value is a sequence, not empty, of whole numbers of at least `least`."""
+def check_counts(who: str, least: int = 1, empty: bool = False, **values: Any) -> None:
+    """ValueError unless every value is a sequence, not (or perhaps) `empty`, of whole numbers of at least `least`."""
     for name, value in values.items():
-        if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray) or not len(value):
+        good = isinstance(value, Sequence | np.ndarray) and not isinstance(value, str)
+        if not good or not (empty or len(value)):
             raise ValueError(
                 f"{who} needs {name} as a sequence of whole numbers, such as (16, 32); got {value!r}."
             )

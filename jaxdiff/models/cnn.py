@@ -7,11 +7,11 @@ training and in evaluation and trains well on adversarial examples.
 from collections.abc import Sequence
 from typing import Any
 
-import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jaxdiff import checks
+from jaxdiff.floats import wide
 from jaxdiff.models.arguments import check_classifier, check_counts, freeze
 from jaxdiff.models.layers import Conv, GroupNorm, activation, check_images, normalise
 
@@ -55,4 +55,4 @@ class CNN(nn.Module):
             h = GroupNorm(self.groups, name=f"norm{i}")(h) if self.groups else h
             h = act(h)
         logits = nn.Dense(self.classes, dtype=self.dtype, name="linear")(h.mean((1, 2)))
-        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        return wide(logits)

@@ -172,7 +172,7 @@ def _leaf(key: str, array: Any, layout: Layout, expected: jax.ShapeDtypeStruct) 
         array = layout(array)
     except ValueError as error:
         raise ValueError(
-            f"The layout declared for {key!r}, {list(array.shape)}, does not fit: {error}."
+            f"Weights {key!r} of shape {list(array.shape)} do not fit their layout: {error}."
         ) from error
     if array.shape != expected.shape:
         raise ValueError(

@@ -26,6 +26,7 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Num
 
 from jaxdiff import checks
+from jaxdiff.floats import wide
 from jaxdiff.types import PRNGKeys
 
 Padding = str | Sequence[tuple[int, int]]
@@ -140,13 +141,13 @@ class GroupNorm(nn.Module):
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        h = wide(x)
         pool = partial(_pool_groups, groups=group_count(self.groups, channels))
-        mean, square = pool(wide.mean((1, 2))), pool(jnp.square(wide).mean((1, 2)))
+        mean, square = pool(h.mean((1, 2))), pool(jnp.square(h).mean((1, 2)))
         variance = jnp.maximum(square - jnp.square(mean), 0.0)
         gain = scale[None] * lax.rsqrt(variance + self.epsilon)
         shift = bias[None] - mean * gain
-        return (wide * gain[:, None, None] + shift[:, None, None]).astype(x.dtype)
+        return (h * gain[:, None, None] + shift[:, None, None]).astype(x.dtype)
 
 
 def _pool_groups(v: Float[Array, "batch channels"], groups: int) -> Float[Array, "batch channels"]:
@@ -220,7 +221,7 @@ def time_embedding(t: Num[Array, " batch"], features: int) -> Float[Array, "batc
     if features < 4 or features % 2:
         raise ValueError(f"A time embedding needs an even number of at least 4 features; got {features}.")
     half = features // 2
-    t = t.astype(jnp.promote_types(t.dtype, jnp.float32))
+    t = wide(t)
     frequencies = jnp.exp(-math.log(1e4) * jnp.arange(half, dtype=t.dtype) / (half - 1))
     angles = t[:, None] * frequencies[None]
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)

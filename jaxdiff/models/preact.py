@@ -8,11 +8,11 @@ number of channels changes and end with batch norm and activation.
 from collections.abc import Sequence
 from typing import Any
 
-import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jaxdiff import checks
+from jaxdiff.floats import wide
 from jaxdiff.models.arguments import check_classifier, check_counts, freeze
 from jaxdiff.models.layers import CIFAR10_MEAN, CIFAR10_STD, Dropout, activation, check_images, normalise
 from jaxdiff.models.resnet import batch_norm, convolution
@@ -86,7 +86,7 @@ class PreActResNet(nn.Module):
         h = batch_norm(train, self.axis_name, self.dtype)(name="bn")(h)
         h = activation(self.activation)(h).mean((1, 2))
         logits = nn.Dense(self.classes, dtype=self.dtype, name="linear")(h)
-        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        return wide(logits)
 
 
 def WideResNet(

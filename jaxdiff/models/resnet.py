@@ -14,6 +14,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jaxdiff import checks
+from jaxdiff.floats import wide
 from jaxdiff.models.arguments import check_classifier, check_counts, freeze
 from jaxdiff.models.layers import (
     CIFAR10_MEAN,
@@ -157,7 +158,7 @@ class ResNet(nn.Module):
                 strides = 2 if stage > 1 and i == 0 else 1
                 h = self.block(width, strides, self.axis_name, self.dtype, name=f"layer{stage}_{i}")(h, train)
         logits = nn.Dense(self.classes, dtype=self.dtype, name="linear")(h.mean((1, 2)))
-        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        return wide(logits)
 
     def _stem(self, x: Array, train: bool) -> Array:
         size, strides = (7, 2) if self.stem == "imagenet" else (3, 1)

@@ -17,6 +17,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Num
 
 from jaxdiff import checks
+from jaxdiff.floats import wide_dtype
 from jaxdiff.models.arguments import check_counts, check_dtype, freeze
 from jaxdiff.models.layers import Conv, Dropout, GroupNorm, check_images, ddpm_init, time_embedding
 
@@ -68,7 +69,7 @@ class Attention(nn.Module):
             dense(kernel_init=ddpm_init(), name=n)(h).reshape(split) for n in ("query", "key", "value")
         )
         logits = jnp.einsum("bqhd,bkhd->bhqk", q * split[-1] ** -0.5, k)
-        weights = jax.nn.softmax(logits.astype(jnp.promote_types(q.dtype, jnp.float32))).astype(q.dtype)
+        weights = jax.nn.softmax(logits.astype(wide_dtype(q.dtype))).astype(q.dtype)
         h = jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(batch, height * width, channels)
         return x + dense(kernel_init=ddpm_init(0.0), name="out")(h).reshape(x.shape)
 
@@ -114,8 +115,7 @@ class UNet(nn.Module):
     def __post_init__(self):
         check_counts("UNet", multipliers=self.multipliers)
         checks.count("UNet", channels=self.channels, blocks=self.blocks, heads=self.heads, groups=self.groups)
-        if len(self.attention):
-            check_counts("UNet", attention=self.attention)
+        check_counts("UNet", empty=True, attention=self.attention)
         if self.out_channels is not None:
             checks.count("UNet", out_channels=self.out_channels)
         checks.number("UNet", "[0, 1)", dropout=self.dropout)

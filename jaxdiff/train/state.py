@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, PyTree
 
 from jaxdiff.checks import instance
+from jaxdiff.floats import wide_dtype
 from jaxdiff.train.average import ema_names
 
 
@@ -33,7 +34,7 @@ def _copy(x: Array) -> Array:
 
 def _average(x: Array) -> Array:
     # A bfloat16 average would not move: (1 - decay) is below its resolution.
-    return jnp.array(x, jnp.promote_types(x.dtype, jnp.float32), copy=True)
+    return jnp.array(x, wide_dtype(x.dtype), copy=True)
 
 
 def check_arrays(who: str, what: str, tree: PyTree) -> None:

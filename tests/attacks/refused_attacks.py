@@ -301,6 +301,18 @@ ROWS |= {
         lambda: universal.fooling_rate(LINF, IMAGE, linear, IMAGES[:0], LABELS[:0], KEY),
         "at least one image",
     ),
+    "labels of no class": (
+        lambda: universal.universal_pgd(LINF, a.margin(), 0.1)(linear, IMAGES[None], LABELS[None] + 7, KEY),
+        "universal_pgd",
+        "between 0",
+    ),
+    "a patch for labels of no class": (
+        lambda: patch.patch_step(a.margin(), square_mask(2), random_placement(), directions.adam())(
+            linear, IMAGE[:2, :2], directions.adam().init(IMAGE[:2, :2]), IMAGES, LABELS + 7, KEY
+        ),
+        "patch_step",
+        "between 0",
+    ),
     "batches": (
         lambda: universal.universal_pgd(LINF, a.margin(), 0.1)(linear, IMAGES, LABELS, KEY),
         "[steps, batch, ...]",

@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxdiff import attacks as a
 from jaxdiff.attacks import autoattack
+from jaxdiff.attacks.stepwise import in_turn
 
 NAN, INF = float("nan"), float("inf")
 KEY, X, Y = jax.random.key(0), np.full((4, 4, 1), 0.5, np.float32), np.int32(0)
@@ -62,14 +63,21 @@ ROWS = {
     "a threat for an ascent": (lambda: a.untargeted(LINF, CE), "ascent", "Threat"),
     "a number for an ascent": (lambda: a.untargeted(3, CE), "ascent"),
     "an objective not called": (lambda: a.untargeted(APGD, a.cross_entropy), "cross_entropy()"),
+    "pgd, a word for tx": (lambda: a.pgd(LINF, 0.1, 2, tx="adam"), "pgd", "tx", "adam"),
+    "square in units of 255": (lambda: a.square_linf(8.0), "8 / 255"),
+    "a label for kl": (lambda: a.untargeted(PGD, a.kl())(linear, X, Y, KEY), "cross_entropy()"),
+    "restarts of a plain attack, no objective": (lambda: a.restarts(PLAIN, 2), "objective"),
+    "in_turn, n": (lambda: in_turn(APGD, 1.5, lambda problem, _, k: problem), "in_turn", "n "),
     "no objective": (lambda: a.untargeted(APGD, None), "objective"),
     "a targeted objective for an untargeted attack": (
         lambda: a.untargeted(APGD, a.targeted_margin()),
-        "objective(logits, y)",
+        "objective",
+        "(logits, y)",
     ),
     "an untargeted objective for targets": (
         lambda: a.multi_targeted(APGD, MARGIN),
-        "objective(logits, y, target)",
+        "objective",
+        "(logits, y, target)",
     ),
     "restarts, objective not called": (lambda: a.restarts(PLAIN, 2, a.margin), "objective"),
     "targets of a plain ascent": (lambda: a.multi_targeted(PGD, a.targeted_margin()), "in steps"),

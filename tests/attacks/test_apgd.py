@@ -90,16 +90,22 @@ def test_check_iterations(steps, checks):
 
 
 @pytest.mark.parametrize(
-    ("name", "steps", "tolerance"),
-    [("linf", 1, 1e-5), ("l2", 20, 1e-5), ("l1", 100, 5e-3), ("l1_small", 100, 5e-3)],
+    ("name", "steps", "missing"),
+    [("linf", 1, 1e-5), ("l2", 20, 1e-5), ("l1", 100, 0.025), ("l1_small", 100, 0.025)],
 )
-def test_linear_loss_is_maximised(name, steps, tolerance, key):
-    """Radius times the dual norm of the gradient, less what the box cuts off; L-infinity needs one iteration."""
+def test_linear_loss_is_maximised(name, steps, missing, key):
+    """Radius times the dual norm of the gradient, less what the box cuts off; L-infinity needs one iteration.
+
+    In L1 a step moves the steepest two thirds of the pixels that have changed. Where these stand at the border of the box it
+    moves nothing, and the last pixels of the optimum keep a part of their share.
+    """
     at_the_box = jnp.where(jax.random.bernoulli(key, 0.5, SHAPE), 0.97, 0.02)
     x = jnp.stack([INSIDE, INSIDE if name == "l2" else at_the_box])
     x_adv = _vmapped(lambda x: ASCENTS[name](RADII[name], steps)(_linear, x, key))(x)
     rises = [np.vdot(W, moved - start) for moved, start in zip(x_adv, x, strict=True)]
-    np.testing.assert_allclose(rises, [_optimum(name, start) for start in x], rtol=tolerance)
+    inside, at_the_border = np.array(rises) / [_optimum(name, start) for start in x]
+    assert inside == pytest.approx(1.0, abs=1e-5)
+    assert 1.0 - missing <= at_the_border <= 1.0 + 1e-5
 
 
 @pytest.mark.parametrize("name", ["linf", "l2", "l1"])

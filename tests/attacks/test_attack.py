@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxdiff.attacks import (
+    apgd,
     bpda,
     cross_entropy,
     defend,
@@ -15,10 +16,12 @@ from jaxdiff.attacks import (
     kl,
     linf,
     margin,
+    multi_targeted,
     pgd,
     restarts,
     square_linf,
     targeted,
+    targeted_margin,
     untargeted,
 )
 from jaxdiff.defenses import attackers_view
@@ -52,6 +55,7 @@ def test_linear_model_falls_exactly_at_its_margin(objective, key):
         assert bool(jnp.argmax(W @ x_adv) != LABEL) is falls
 
 
+@pytest.mark.slow
 def test_stronger_is_never_weaker(key):
     """The loss that pgd reaches grows with radius, with steps (of the best iterate), and with restarts."""
     bent = lambda x, key: jnp.tanh(W @ x) + 0.1 * W @ x  # noqa: E731
@@ -114,6 +118,18 @@ def test_restarts_keep_the_best_of_independent_runs(key):
 
     found = jax.jit(lambda: restarts(sometimes_nan, 16, margin())(_linear, X, LABEL, key))()
     assert jnp.all(jnp.isfinite(found))
+
+
+def test_restarts_of_steps_need_no_objective():
+    """They know their best point themselves, whatever their objective looks like."""
+    attack = multi_targeted(apgd(linf(0.1), 2), targeted_margin(), 1)
+    assert restarts(attack, 3).steps == 3 * attack.steps and restarts(attack, 1) is attack
+
+
+def test_objectives_take_more_than_they_need():
+    """Whatever can be called as (logits, y) is an objective."""
+    for objective in (lambda logits, y, **more: logits[0], lambda logits, y=None: logits[0]):
+        untargeted(apgd(linf(0.1), 2), objective)
 
 
 def test_objectives_are_their_definitions():

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rows import slow_but
 
 from jaxdiff.attacks import l2, linf
 from jaxdiff.attacks.boundary import boundary
@@ -66,7 +67,7 @@ def _last(best):
     return jax.tree.map(lambda leaf: leaf[:, -1], best)
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", slow_but(ATTACKS, "hop_l2"))
 def test_distance_approaches_the_optimum_from_above(name):
     """Never below margin / |w|, never growing with the budget, near to it at the end; and what is returned is lost."""
     best, minimal = _run(name), _minimal(name)

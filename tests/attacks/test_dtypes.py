@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from every_attack import ATTACKS, ORDER, RADII, linear, run
+from rows import slow_but
 
 from jaxdiff.attacks import linf, margin, nes, untargeted, warp
 from jaxdiff.attacks.patch import Placement, place, square_mask
@@ -15,10 +16,6 @@ HALF = (jnp.bfloat16, jnp.float16)
 KEY = jax.random.key(0)
 # One of every kind of code: compilations take all of the time.
 QUICK = ("pgd_l2", "apgd_linf", "nes", "fab", "ddn", "hop_skip_jump")
-
-
-def _slow_but(quick, names):
-    return [pytest.param(name, marks=[] if name in quick else pytest.mark.slow) for name in names]
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -77,7 +74,7 @@ def _check_near(x_adv, x, norm):
         assert np.max(np.linalg.norm(delta, ORDER[norm], axis=1)) <= RADII[norm] * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("name", _slow_but(QUICK, ATTACKS))
+@pytest.mark.parametrize("name", slow_but(ATTACKS, *QUICK))
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, pytest.param(jnp.float16, marks=pytest.mark.slow)])
 def test_attacks_on_half_precision_work(name, dtype):
     """The label is that of the image as returned; near, in the box, and lost where half the radius is enough."""
@@ -138,7 +135,7 @@ DRAWN = (
 )
 
 
-@pytest.mark.parametrize("name", _slow_but(("worst_of_k", "pixels", "patch"), DRAWN))
+@pytest.mark.parametrize("name", slow_but(DRAWN, "worst_of_k", "pixels", "patch"))
 def test_x64_draws_the_same_numbers(name):
     """Images of float32 get the same noise whether JAX may use float64 or not."""
     found = []

@@ -7,6 +7,7 @@ import numpy_attacks
 import pytest
 import refusals
 from every_attack import ATTACKS, linear, run
+from rows import slow_but
 
 KEY = jax.random.key(0)
 # (image, classes)
@@ -58,9 +59,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "edge"), [pytest.param(*c, marks=[] if c in QUICK else pytest.mark.slow) for c in CASES]
-)
+@pytest.mark.parametrize(("name", "edge"), slow_but(CASES, *QUICK))
 def test_every_attack_works(name, edge):
     """The result is an image, and what is told of it is what the classifier says."""
     row, (classifier, x, y) = ATTACKS[name](), _problem(edge)

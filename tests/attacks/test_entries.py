@@ -93,7 +93,7 @@ def test_where_it_is_traced_it_is_neither_robust_nor_fallen(run):
         found = jitted(*broken(case))
         assert found.valid.tolist() == [True, True, False, True, True, True]
         assert not found.won[2] and not found.robust[2] and found.attack[2] == -1
-        assert jnp.isnan(found.x[2]).all() and jnp.isnan(found.loss[2])
+        assert jnp.isnan(found.x[2]).all() and jnp.isnan(found.loss[2]) and found.queries[2] == 0
         others = np.array([0, 1, 3, 4, 5])
         for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(good), strict=True):
             np.testing.assert_array_equal(ours[others], theirs[others])
@@ -105,6 +105,15 @@ def test_a_single_traced_example_is_marked(attack):
     assert jnp.isfinite(jitted(X[2], Y[2])).all()
     for case in BROKEN.values():
         assert jnp.isnan(jitted(*case)).all()
+
+
+def test_a_run_of_a_traced_example_says_that_it_is_not_valid():
+    """Also where the classifier takes what is no image for another class: nothing has fallen there."""
+    run = jax.jit(lambda x, y: STEPWISE.run(CLASSIFIER, x, y, KEYS[0]))
+    assert run(X[2], Y[2]).valid
+    for x, y in BROKEN.values():
+        found = run(x, y)
+        assert not (found.valid | found.won | found.robust | found.moved) and found.attack == -1
 
 
 def test_numpy_and_jax_arrays_are_the_same():

@@ -7,9 +7,10 @@ import pytest
 from every_attack import linear
 
 from jaxdiff import attacks as a
-from jaxdiff.attacks import patch, universal
+from jaxdiff.attacks import autoattack, patch, universal
 from jaxdiff.attacks.one_pixel import pixel_evolution
 from jaxdiff.attacks.stadv import flow_ascent, flow_lbfgs
+from jaxdiff.attacks.stepwise import Stepwise, start
 
 KEY = jax.random.key(3)
 LINF, L2 = a.linf(0.1), a.l2(0.5)
@@ -54,14 +55,23 @@ SETS = {
 def _seen(run):
     """How many different keys `run(classifier)` calls its classifier with."""
     seen = set()
-
-    def classifier(x, key):
-        jax.debug.callback(lambda k: seen.add(np.asarray(k).tobytes()), jax.random.key_data(key))
-        return linear(3, 16)(x, key)
-
-    jax.block_until_ready(jax.jit(lambda: run(classifier))())
+    jax.block_until_ready(jax.jit(lambda: run(_noting(seen)))())
     jax.effects_barrier()
     return len(seen)
+
+
+def _noting(seen):
+    """A classifier that puts the keys it is called with into the set."""
+
+    def classifier(x, key):
+        _note(seen, key)
+        return linear(3, 16)(x, key)
+
+    return classifier
+
+
+def _note(seen, key):
+    jax.debug.callback(lambda k: seen.add(np.asarray(k).tobytes()), jax.random.key_data(key))
 
 
 @pytest.mark.parametrize("name", ASCENTS)
@@ -81,3 +91,47 @@ def test_attacks(name):
 def test_sets(name):
     run, keys = SETS[name]
     assert _seen(run) == keys
+
+
+COUNTED = {
+    "multi_targeted": a.multi_targeted(a.apgd(LINF, 3), a.targeted_margin(), 2),
+    "fab_targeted": a.fab_targeted(LINF, 2, 2),
+}
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_what_is_asked_of_the_clean_image_is_counted(name):
+    y = jnp.argmax(linear(3, 16)(X, None))
+    run = jax.jit(lambda: COUNTED[name].run(linear(3, 16), X, y, KEY))
+    assert run().queries == _seen(lambda f: COUNTED[name].run(f, X, y, KEY))
+
+
+def test_candidates_are_judged_by_draws_that_no_run_has_seen():
+    attacked, judged = set(), set()
+
+    def attack(classifier, x, y, key):
+        _note(attacked, key)
+        return x
+
+    best = a.restarts(attack, 3, a.margin())
+    jax.jit(lambda: best(_noting(judged), X, jnp.asarray(0), KEY))().block_until_ready()
+    jax.effects_barrier()
+    assert len(attacked) == 3 and len(judged) == 1 and not attacked & judged
+
+
+def test_clean_images_are_judged_by_draws_that_no_attack_begins_with():
+    attacked, judged = set(), set()
+
+    def step(problem, best, i):
+        _note(attacked, problem[-1])
+        return best
+
+    spy = Stepwise(1, lambda problem: start(problem[1]), step, lambda best: best)
+    keys = jax.random.split(KEY, 2)
+    labels = jnp.argmax(jax.vmap(lambda x: linear(3, 16)(x, None))(BATCH), axis=1)
+    run = autoattack.in_order({"first": spy, "second": spy}, 2)
+    jax.block_until_ready(jax.jit(lambda: run(_noting(judged), BATCH, labels, keys))())
+    jax.effects_barrier()
+    assert len(attacked) == 4 and len(judged) == 2
+    given = {np.asarray(k).tobytes() for k in jax.random.key_data(keys)}
+    assert not judged & (attacked | given) and not attacked & given

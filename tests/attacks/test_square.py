@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rows import slow_but
 
 from jaxdiff.attacks.attack import untargeted
 from jaxdiff.attacks.objectives import margin
@@ -187,7 +188,7 @@ def test_feasible_for_wild_losses(name, shape, key):
     assert np.max(norms) <= 2 * RADIUS * (1 + 1e-5) and np.min(norms) > 0.02
 
 
-@pytest.mark.parametrize("name", SQUARES)
+@pytest.mark.parametrize("name", slow_but(SQUARES, "l2"))
 def test_linear_loss_is_maximised(name, key):
     """L-infinity comes to radius |w|_1; the others, whose moves are smooth, half way to radius |w|_dual on white noise."""
     optimum, share = {
@@ -216,7 +217,7 @@ def test_linear_loss_is_maximised(name, key):
     assert fewer.queries == 40 and not final.won
 
 
-@pytest.mark.parametrize("name", SQUARES)
+@pytest.mark.parametrize("name", slow_but(SQUARES, "l1"))
 def test_one_attack_serves_all_radii(name, key):
     """A traced radius is reached where the box lets it; the radius 0 is the identity bit for bit."""
     found = jax.jit(lambda radius, x: SQUARES[name](radius, 8)(_linear, x, key))
@@ -227,7 +228,7 @@ def test_one_attack_serves_all_radii(name, key):
         assert np.linalg.norm(delta, ORDER[name]) == pytest.approx(radius, rel=1e-4)
 
 
-@pytest.mark.parametrize("name", SQUARES)
+@pytest.mark.parametrize("name", slow_but(SQUARES, "linf"))
 def test_company_does_not_matter(name, key):
     """An example's windows and queries are its own, in a pool (L-infinity) or vmapped; a victory ends them."""
     classifier = lambda x, key: jnp.tanh(jnp.stack([jnp.vdot(W, x - 0.5), jnp.sum(x) / 45 - 1]))  # noqa: E731

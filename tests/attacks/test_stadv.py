@@ -128,6 +128,7 @@ def _original(goal, y, tau, kappa, spoiled=0.0):
     return jax.vmap(lambda x, y, k: run_with_flow(attack, _spoiled(spoiled), x, y, k))(X, y, KEYS)
 
 
+@pytest.mark.slow
 def test_original_wins_by_kappa_and_no_more():
     """Free flows, in pixels, cross the boundary and stop there: at the kappa that is asked for."""
     gaps, roughness = {}, {}

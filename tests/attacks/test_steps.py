@@ -267,7 +267,7 @@ def test_apgd_l1():
     radius, n, d = 0.5, 75, 20
     rng = np.random.default_rng(4)
     x, w = jnp.asarray(rng.uniform(0.3, 0.7, d), jnp.float32), rng.normal(size=(3, d))
-    loss = lambda x, key: jnp.sum(jnp.sin(3 * jnp.asarray(w, x.dtype) @ x))  # noqa: E731
+    loss = lambda x, key: jnp.sum(jnp.sin(4 * jnp.asarray(w, x.dtype) @ x))  # noqa: E731
     value, gradient = jax.jit(lambda x: loss(x, None)), jax.jit(jax.grad(lambda x: loss(x, None)))
     project = jax.jit(lambda delta: l1(radius).project(delta, x))
     attack = apgd_l1(radius, n, large_radius=False)
@@ -279,7 +279,7 @@ def test_apgd_l1():
     kappa, eta, before, rules = 0.2, radius, d, set()
     for i in range(1, n + 1):
         g = np.asarray(gradient(x + delta))
-        k = d - math.floor((1 - kappa) * d - 1e-6)  # one more where it is whole
+        k = d - math.floor((1 - kappa) * d + 1e-6)
         s = np.where(np.abs(g) >= np.sort(np.abs(g))[-max(k, 1)], np.sign(g), 0)
         delta = project(jnp.asarray(delta + eta * s / np.sum(np.abs(s)), jnp.float32))
         height, _ = at(delta)

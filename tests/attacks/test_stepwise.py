@@ -144,6 +144,15 @@ def test_victory_comes_before_loss_and_nan_last():
     np.testing.assert_allclose(found.x, -X[1])
 
 
+@pytest.mark.parametrize("won", [False, True])
+def test_of_equal_points_the_first_stays(won):
+    """So that more steps, restarts or stages never exchange an image for one that is no better."""
+    found = start(X[0])
+    for i, loss in ((1, 2.0), (2, 2.0), (0, 1.0)):
+        found = improve(found, X[i], jnp.asarray(won), jnp.asarray(loss))
+    np.testing.assert_array_equal(found.x, X[1])
+
+
 def test_logits_that_are_not_finite_are_a_victory_with_a_feasible_image(key):
     """Never silently robust: the attack returns the broken image, and a gradient of NaN leaves it an image."""
     broken = lambda x, key: jnp.where(x[0, 0, 0] > 0.52, jnp.nan, 1.0) * jnp.array([1.0, 0.0])  # noqa: E731
@@ -167,5 +176,5 @@ def test_targeted_wins_at_the_target_alone(key):
 def test_bad_arguments():
     with pytest.raises(ValueError, match="slots as a whole number >= 1"):
         pooled(untargeted(_noisy_climb(0.1), margin()), 0)
-    with pytest.raises(ValueError, match="n >= 1"):
+    with pytest.raises(ValueError, match="n as a whole number >= 1"):
         in_turn(_noisy_climb(0.1), 0, lambda *_: None)

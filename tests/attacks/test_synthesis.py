@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from jaxdiff.attacks.pool import pooled
-from jaxdiff.attacks.synthesis import stay_near, synthesise, total_variation
+from jaxdiff.attacks.synthesis import SCORES, absolute_variation, stay_near, synthesise
 
 SHAPE = (4, 5, 1)
 CLASSES = 4
@@ -66,13 +66,20 @@ def test_noise_is_the_start_and_the_image_only_a_shape():
     np.testing.assert_allclose(shares, 0.25, atol=0.05)
 
 
-def test_total_variation():
+def test_absolute_variation():
     """By hand; and the heavier its weight, the smoother the image."""
     stairs = jnp.array([[0.0, 0.5, 1.0], [0.0, 0.5, 0.0]])[..., None]
-    assert float(total_variation(stairs)) == pytest.approx(0.5 + 0.5 + 0.5 + 0.5 + 1.0)
+    assert float(absolute_variation(stairs)) == pytest.approx(0.5 + 0.5 + 0.5 + 0.5 + 1.0)
     run = _for_every_target(lambda weight: synthesise(150, 0.02, "logit", weight), _linear)
-    rough = [float(jnp.mean(jax.vmap(total_variation)(run(weight).x))) for weight in (0.0, 0.5, 5.0)]
+    rough = [float(jnp.mean(jax.vmap(absolute_variation)(run(weight).x))) for weight in (0.0, 0.5, 5.0)]
     assert rough[0] > 1.2 * rough[1] > 1.2 * rough[2]
+
+
+def test_a_confident_class_keeps_its_gradient_in_bfloat16():
+    """1 - p = 2.5e-4 is 0 in bfloat16."""
+    logits, target = jnp.array([9.0, 0.0, 0.0]), jnp.asarray(0)
+    slope = lambda z: float(jax.grad(lambda z: SCORES["log_probability"](z, target))(z)[0])  # noqa: E731
+    assert slope(logits.astype(jnp.bfloat16)) == pytest.approx(slope(logits), rel=0.01) != 0.0
 
 
 def test_a_larger_lmbda_stays_nearer():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxdiff.attacks import cross_entropy, linf, margin, pgd, restarts, targeted, untargeted
+from jaxdiff.attacks.stepwise import start
 from jaxdiff.attacks.transfer import ensemble, transfer
 
 X = jnp.full((8,), 0.5)
@@ -57,6 +58,16 @@ def test_one_query_a_candidate_and_no_gradient_of_the_victim(key):
     np.testing.assert_allclose(best.loss, max(heights), rtol=1e-5)
     assert min(heights) < max(heights)
     assert jnp.max(jnp.abs(best.x - X)) <= RADIUS + 1e-6
+
+
+def test_the_victim_draws_what_the_attack_has_not_seen(key):
+    """A random victim that is its own surrogate would lose each time to an attacker with its key."""
+    attacked, judged = [], []
+    spy = lambda classifier, x, y, k: (attacked.append(k), x)[1]  # noqa: E731
+    victim = lambda x, k: (judged.append(k), _binary(W, 1.0)(x, k))[1]  # noqa: E731
+    transfer(spy, _binary(W, 0.0)).step((victim, X, Y, key), start(X), 0)
+    assert len(attacked) == len(judged) == 1
+    assert not jnp.array_equal(*map(jax.random.key_data, attacked + judged))
 
 
 def test_towards_a_class(key):

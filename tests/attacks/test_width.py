@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rows import slow_but
 
 from jaxdiff.attacks import apgd, autoattack, cross_entropy, linf, margin, square_linf, untargeted
 
@@ -32,7 +33,7 @@ def run():
 
 
 @pytest.mark.bits
-@pytest.mark.parametrize("parts", PARTS)
+@pytest.mark.parametrize("parts", slow_but(PARTS, "shuffled"))
 def test_equal_bit_by_bit_in_any_company(run, parts):
     whole = run(X, Y, KEYS)
     assert whole.won.any() and whole.robust.any() and (np.asarray(whole.x) != X).any()

@@ -194,7 +194,7 @@ BATTERY = rows(
         f"a radius of {v!r}": (v, "radius", "(0, inf)", repr(v))
         for v in (0, -0.1, INF, NAN, "0.1", None, True)
     },
-    white_box={"a white box that is an attack": (ATTACK, "white_box(radius, steps)")} | NO_FUNCTION,
+    white_box={"a white box that is an attack": (ATTACK, "white_box", "(radius, steps)")} | NO_FUNCTION,
     black_box={"a black box that makes none": (lambda radius: None, "black_box(radius)")} | NO_FUNCTION,
     steps={
         "a number of steps": (8, "growing numbers of steps", "8"),

@@ -306,6 +306,11 @@ def test_a_gradient_that_is_not_finite_is_none_and_no_noise():
     np.testing.assert_allclose(found["snr"], _seen(noisy, draws=8)["snr"], rtol=0.5)
 
 
+def test_a_constant_classifier_has_no_gradient_at_all():
+    found = _seen(lambda x, key: jnp.zeros(3) * jnp.sum(x), labels=jnp.zeros(len(IMAGES), int))
+    assert np.all(found["right"] & found["zero"] & found["flat"])
+
+
 def test_two_classes_have_a_battery():
     """Where there is no DLR the margin takes its place."""
     two = lambda x, key: _smooth(x, key)[:2]  # noqa: E731

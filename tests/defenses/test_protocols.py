@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rows import slow_but
 
 from jaxdiff.attacks import apgd, linf, margin, pgd, restarts, square_linf, untargeted
 from jaxdiff.defenses.protocols import (
@@ -312,7 +313,7 @@ def test_what_is_no_example_is_neither_robust_nor_fallen(name):
     assert not jnp.any(judged.finite[1:] | judged.final[1:] | jnp.any(judged.correct[1:], axis=1))
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", slow_but(["bfloat16", "float16", "float32", "float64"], "bfloat16"))
 def test_verdicts_in_every_precision(dtype, x64):
     """999 draws of 1000 are not all of them, nor is a vote won by one of 2001 lost in rounding."""
     correct = jnp.arange(1000) > 0

@@ -9,6 +9,7 @@ import jax.test_util
 import numpy as np
 import pytest
 from gaussians import exact_denoiser
+from rows import slow_but
 
 from jaxdiff.defenses import Purifier, attackers_view, diffpure
 from jaxdiff.defenses.purify import coarser
@@ -106,7 +107,7 @@ def test_times_of_a_surrogate(length, steps, places):
 
 
 @pytest.mark.parametrize("view", ["exact", "adjoint", "surrogate"])
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+@pytest.mark.parametrize("dtype", slow_but(["bfloat16", "float16", "float32"], "bfloat16"))
 def test_images_and_their_gradients_keep_their_type(view, dtype, key, monkeypatch):
     """Under x64 too, with the numbers of float64 for the same noise; the network sees that type alone."""
     normal, seen = jax.random.normal, set()

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rows import slow_but
 
 from jaxdiff.attacks import cross_entropy, fgsm, kl, l2, linf, pgd, restarts, untargeted
 from jaxdiff.defenses.training import madry, mixed, standard, trades
@@ -199,7 +200,7 @@ def test_augmented_pixels_are_clipped_where_there_is_an_attack():
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+@pytest.mark.parametrize("dtype", slow_but(["bfloat16", "float16", "float64"], "bfloat16"))
 def test_losses_in_every_precision(name, dtype, x64):
     x, w = (a.astype(dtype) for a in (X, W))
     losses = CHEAP[name](_two_modes(w), x, Y, KEYS)
@@ -208,7 +209,7 @@ def test_losses_in_every_precision(name, dtype, x64):
     np.testing.assert_allclose(losses, expected, rtol=1e-6 + 4 * float(jnp.finfo(dtype).eps), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", slow_but(LOSSES, "trades"))
 def test_batches_of_any_size_and_classes_of_any_number(name):
     """An example's loss is the same in all of them."""
     w = jax.random.normal(jax.random.key(5), (1000, 6))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rows import slow_but
 
 from jaxdiff.diffusion import (
     KINDS,
@@ -80,7 +81,7 @@ def _close(ours, exact, dtype, factor):
     )
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", slow_but(DTYPES, "bfloat16", "float64"))
 @pytest.mark.parametrize("name", SOLVERS)
 def test_solvers(name, dtype, drawn_as, key):
     """On both kinds of grid, for every kind of network; the scan itself must accept the carry."""
@@ -98,7 +99,7 @@ def test_solvers(name, dtype, drawn_as, key):
         _close(ours, exact, dtype, 20)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", slow_but(DTYPES, "bfloat16", "float64"))
 @pytest.mark.parametrize("name", PROCESSES)
 def test_processes_and_regeneration(name, dtype, drawn_as, key):
     drawn_as(dtype)
@@ -117,7 +118,7 @@ def test_processes_and_regeneration(name, dtype, drawn_as, key):
     assert prior(process, uniform(3), (2,), key, dtype).dtype == jnp.dtype(dtype)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", slow_but(DTYPES, "bfloat16"))
 @pytest.mark.parametrize("weight", [simple(), elbo(), elbo(10)], ids=["simple", "elbo", "elbo_10"])
 def test_losses(weight, dtype, drawn_as, key):
     """Of float32 at least, which a sum of squares needs; the network and the noise are of the type of the images."""

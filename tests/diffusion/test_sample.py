@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gaussians import MEAN, STD, exact_denoiser, variance
+from rows import slow_but
 
 from jaxdiff.diffusion import (
     VP,
@@ -40,7 +41,7 @@ def _wavy(x, t):
     return jnp.tanh(2.0 * jnp.sin(3.0 * x) + t * jnp.roll(x, 1))
 
 
-@pytest.mark.parametrize("steps", [1, 9, 11])
+@pytest.mark.parametrize("steps", slow_but([1, 9, 11], 11))
 @pytest.mark.parametrize("make", [ddpm, dpmpp_2m, heun])
 def test_remat_changes_neither_values_nor_gradients(make, steps, key):
     x = jax.random.normal(key, (5,))
@@ -128,6 +129,7 @@ def _gradient_memory(steps: int, remat: str, shape=(64, 64)) -> int:
         return jax.jit(jax.grad(loss)).lower(*arguments).compile().memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.slow
 def test_memory_of_remat():
     """ "step" grows by at most one image a step, "sqrt" as the square root, "none" by the network's states."""
     image = 64 * 64 * 4
@@ -144,6 +146,8 @@ def test_grids_and_images_come_as_lists_or_numpy_too(make, key):
     for run in (sample, trajectory):
         expected = run(heun(VP_), _wavy, jnp.asarray(x), jnp.asarray(ts), key)
         np.testing.assert_array_equal(run(heun(VP_), _wavy, x, make(ts), key), expected)
+    traced = jax.jit(lambda t: sample(heun(VP_), _wavy, x, [t, 0.5, 0.0], key))(1.0)
+    np.testing.assert_allclose(traced, sample(heun(VP_), _wavy, x, [1.0, 0.5, 0.0], key), rtol=1e-6)
     defended = regenerate(VP_, heun(VP_), _wavy, make(ts))(x, key)
     np.testing.assert_array_equal(defended, regenerate(VP_, heun(VP_), _wavy, jnp.asarray(ts))(x, key))
 

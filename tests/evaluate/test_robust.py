@@ -10,6 +10,7 @@ import killed_cell
 import linear_cell
 import numpy as np
 import pytest
+from rows import slow_but
 
 from jaxdiff.evaluate import Ledger, ledger_path, run_cell, summarise, worst_case
 from jaxdiff.evaluate.images import images_path
@@ -65,7 +66,9 @@ def test_batch_size_and_order_change_nothing(whole, tmp_path, batch_size):
     assert timeless(ledger) == timeless(whole[0])
 
 
-@pytest.mark.parametrize("where", ["attack", "before the rows", "within the rows"])
+@pytest.mark.parametrize(
+    "where", slow_but(["attack", "before the rows", "within the rows"], "within the rows")
+)
 def test_killed_and_resumed_equals_uninterrupted(whole, tmp_path, where):
     here = Path(__file__).parent
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(here.parent.parent), str(here)])}

@@ -105,6 +105,7 @@ def test_survivors_alone_go_on(first):
     assert wrong and all(row["queries"] == 0 and row["linf"] == 0 for row in wrong)
 
 
+@pytest.mark.slow
 def test_rows_do_not_depend_on_batches_or_slots(digits, victim, first, tmp_path):
     other = setting(digits, tmp_path, batch_size=40, slots=7)
     rows, _ = evaluation.Evaluation(victim, other).run("aa", AUTOATTACK)
@@ -147,6 +148,7 @@ def test_minimum_norm_attacks_count_within_the_radius_alone(digits, victim, tmp_
         assert row["norm"] <= 0.3 * (1 + 1e-5)
 
 
+@pytest.mark.slow
 def test_a_surrogate_is_attacked_in_place_of_the_victim(digits, victim, tmp_path):
     """From its equal the victim falls as to a white-box attack, from its opposite not at all; it is asked once an image."""
     opposite = victim._replace(weights={k: -v for k, v in victim.weights.items()})

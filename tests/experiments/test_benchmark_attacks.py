@@ -9,6 +9,7 @@ import benchmark_attacks
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import linen as nn
 
 from jaxdiff.attacks import apgd, cross_entropy, linf, lost, margin, pooled, square_linf, untargeted
@@ -70,6 +71,7 @@ def check():
     np.testing.assert_array_equal(jax.vmap(lost)(logits, setting.y), fell < len(attacks))
 
 
+@pytest.mark.slow
 def test_dealing_over_devices_changes_nothing():
     """In a process of its own: the number of virtual devices is set once."""
     code = "import jax; jax.config.update('jax_num_cpu_devices', 4); import test_benchmark_attacks as t; t.check()"

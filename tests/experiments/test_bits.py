@@ -20,6 +20,7 @@ def rows(*arguments):
     return json.loads(run.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.bits
 def test_rows_do_not_depend_on_batch_order_and_devices():
     one = rows(1, 13, "in order")

@@ -32,6 +32,21 @@ def attacked(name, threat=L2, more=(), **arguments):
     return {"attack": {"name": name, **arguments}, **({"threat": threat} if threat else {}), **dict(more)}
 
 
+def test_every_draw_of_eot_is_a_query():
+    """Seen by the classifier as well as told."""
+    calls, (x, key) = [], (jnp.full((6, 5, 1), 0.5), jax.random.key(0))
+
+    def classifier(x, key):
+        jax.debug.callback(calls.append, jax.random.uniform(key))  # once for every key
+        return jnp.stack([jnp.sum(x), 20.0, 0.0, 1.0])
+
+    for cell in (climb(), climb(eot=3)):
+        calls.clear()
+        found = cells.build_attack(cell, 0.01).run(classifier, x, jnp.asarray(1), key)
+        jax.effects_barrier()
+        assert found.queries == len(calls) == 4 * cell.get("eot", 1)
+
+
 def refused(cell, words, *data):
     with pytest.raises(ValueError, match=words) as error:
         cell_checks.check_cell("config.attack.cells.x", cell, *(data or HERE))

@@ -173,6 +173,7 @@ ROWS = {
     "UNet: a zero level": (lambda: models.UNet(8, (1, 0)), "multipliers[1]", "got 0"),
     "UNet: levels as a number": (lambda: models.UNet(8, 2), "multipliers", "2"),
     "UNet: no blocks": (lambda: models.UNet(8, blocks=0), "blocks", "got 0"),
+    "UNet: attention, a number": (lambda: models.UNet(8, attention=16), "attention", "16"),
     "UNet: attention at a word": (lambda: models.UNet(8, attention=("16",)), "attention[0]", "'16'"),
     "UNet: no heads": (lambda: models.UNet(8, heads=0), "heads", "got 0"),
     "UNet: no groups": (lambda: models.UNet(8, groups=0), "groups", "got 0"),

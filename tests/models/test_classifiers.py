@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rows import slow_but
 
 from jaxdiff import models
 from jaxdiff.build import build
@@ -96,7 +97,7 @@ def test_cnn_is_the_same_in_training(images):
     assert jnp.array_equal(apply(model, variables, images, train=True), apply(model, variables, images))
 
 
-@pytest.mark.parametrize(("side", "groups"), [(8, 0), (28, 4)])
+@pytest.mark.parametrize(("side", "groups"), slow_but([(8, 0), (28, 4)], (8, 0)))
 def test_cnn_fits_a_batch(side, groups, key):
     """A few steps of gradient descent tell eight images apart."""
     import optax

@@ -9,6 +9,7 @@ import pytest
 from flax import linen as nn
 from jax import lax
 from jax.test_util import check_grads
+from rows import slow_but
 
 from jaxdiff.models import layers
 
@@ -44,7 +45,7 @@ def close(a, b, tol=1e-11):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize(("kernel", "strides", "padding", "size"), CASES)
+@pytest.mark.parametrize(("kernel", "strides", "padding", "size"), slow_but(CASES, *CASES[::2]))
 def test_value_and_derivatives_are_native(kernel, strides, padding, size, key):
     """Value, gradients and directional derivative, of a function that is not linear in the convolution."""
     x, w = operands(kernel, size, key)
@@ -151,7 +152,9 @@ def test_input_gradient_avoids_the_slow_path(key):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize(("groups", "channels"), [(32, 128), (8, 32), (32, 16), (32, 96), (4, 36)])
+@pytest.mark.parametrize(
+    ("groups", "channels"), slow_but([(32, 128), (8, 32), (32, 16), (32, 96), (4, 36)], (8, 32), (32, 16))
+)
 def test_group_norm_is_flax_group_norm(groups, channels, key):
     x = 3 + 2 * jax.random.normal(key, (2, 5, 7, channels))
     params = {"scale": jnp.linspace(0.5, 2, channels), "bias": jnp.linspace(-1, 1, channels)}

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rows import slow_but
 
 from jaxdiff import models
 from jaxdiff.build import build
@@ -50,7 +51,7 @@ def test_lifted_takes_python_time(batch, variables):
     )
 
 
-@pytest.mark.parametrize("groups", [8, 32])
+@pytest.mark.parametrize("groups", slow_but([8, 32], 8))
 def test_time_reaches_the_output_through_every_block(batch, groups):
     """Even with fewer channels than groups, where one channel per group would subtract the time embedding."""
     x, t = batch
