@@ -43,7 +43,10 @@ WORKDIR = flags.DEFINE_string(
 REMEDIES = {
     errno.ENOSPC: "Make room; the same command goes on from here.",
     errno.EDQUOT: "Make room; the same command goes on from here.",
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Choose a --workdir that you may write to."),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS),
+        "Change its permissions, or choose a --workdir that you may write to.",
+    ),
     **dict.fromkeys(
         (errno.ENOTDIR, errno.EEXIST, errno.EISDIR), "A --workdir is a folder, and so is all above it."
     ),
@@ -130,7 +133,8 @@ def use_all_cores() -> None:
 
 
 def width(section: Mapping) -> int:
-    """How many examples of a batch a device works on at a time: `slots`, or what suits the platform.
+    """How many examples of a batch a device works on at a time: `slots`, or what suits the platform and is no more than
+    `batch_size`.
 
     The number of devices has no say in it, so that results do not depend on them.
     """

@@ -14,6 +14,7 @@ import numpy as np
 from cells import Cell, norm_of, stages_of, transferred, without_radius
 from common import purpose, width
 from judging import Victim, attack_keys, is_random, judge_function, judged_cell, protocol_of
+from part_checks import check_n
 
 import jaxdiff
 from jaxdiff import evaluate
@@ -103,10 +104,7 @@ class Setting(NamedTuple):
     @classmethod
     def of(cls, config: Any, section: Any, name: str, data: Dataset, workdir: Path) -> "Setting":
         """From a config's section with n, batch_size and perhaps slots; the images are the first n of a seeded permutation."""
-        if not 1 <= section.n <= len(data):
-            raise ValueError(
-                f"config.{name}.n is between 1 and the {len(data)} test images; got {section.n}."
-            )
+        check_n(name, section.n, data)
         ids = np.random.RandomState(config.seed).permutation(len(data))[: section.n].tolist()
         devices = jax.device_count()
         batch_size = -(-section.batch_size // devices) * devices

@@ -76,7 +76,7 @@ def anything(where: str, name: str, value: Any) -> None:
 
 ABSENT = object()
 COUNT, RADII, NAMES = whole(), some(real("[0, inf)")), some(word, 0)
-CELLS = by_name(by_name(anything))
+CELLS = by_name(by_name(anything, 1), 1)
 SEED = whole(0, 2**32 - 1)  # what NumPy takes
 TRAIN = {
     "steps": COUNT,

@@ -19,8 +19,8 @@ from jaxdiff.attacks import ascent, objectives, threat
 from jaxdiff.build import build
 from jaxdiff.data import augment, dataset
 from jaxdiff.data.dataset import Dataset
-from jaxdiff.defenses import training
-from jaxdiff.diffusion import grids, losses, process, solvers
+from jaxdiff.defenses import diffpure, training
+from jaxdiff.diffusion import denoiser, grids, losses, prior, process, sample, solvers
 from jaxdiff.train import optimizer
 
 TRAINED = ("score", "classifier", "adversarial_training")
@@ -37,8 +37,7 @@ def check_parts(config: Mapping) -> None:
             made(config, f"score.{name}", losses)
         for path in ("score.sample", "robustness.purify"):
             if path == "score.sample" or "purify" in config.get("robustness", {}):
-                made(config, f"{path}.solver", solvers, **noise)
-                made(config, f"{path}.grid", grids, **noise)
+                _check_solved(config, path, noise["process"], data.image_shape)
     if "attack" in config.get("adversarial_training", {}):
         limits = made(config, "adversarial_training.attack.threat", threat)
         made(config, "adversarial_training.attack.ascent", ascent, threat=limits)
@@ -47,21 +46,39 @@ def check_parts(config: Mapping) -> None:
         made(config, f"robustness.{name}", jaxdiff.attacks)
 
 
+def _check_solved(config: Mapping, path: str, noise: Any, shape: tuple[int, ...]) -> None:
+    """ValueError unless solver, grid and the kind of prediction go together, traced on one image."""
+    solver, ts = (
+        made(config, f"{path}.{name}", kinds, process=noise)
+        for name, kinds in (("solver", solvers), ("grid", grids))
+    )
+    section, name = path.split(".")
+    spec = config[section][name]
+    with about(f"config.{path}"):
+        denoise = denoiser(noise, config["score"]["kind"], lambda x, t: jnp.zeros_like(x), clip=spec["clip"])
+        if section == "score":
+            run = lambda x, key: sample(solver, denoise, prior(noise, ts, shape, key), ts, key)  # noqa: E731
+        else:
+            run = diffpure(noise, solver, denoise, ts, spec["remat"], spec.get("surrogate_steps"))
+        jax.eval_shape(run, jax.ShapeDtypeStruct(shape, jnp.float32), jax.random.key(0))
+
+
 def _check_trained(config: Mapping, section: str, data: Dataset) -> None:
     spec = config[section]
     made(config, f"{section}.optimizer", optimizer, total=spec["train"]["steps"])
     for i, each in enumerate(spec["augment"]):
         made({"augment": each}, "augment", augment, where=f"config.{section}.augment[{i}]")
     if "loss" in spec:
-        made(config, f"{section}.loss", training, attack=lambda classifier, x, y, key: x)
-    times, wanted = ((1,),) if section == "score" else (), (data.num_classes,)
+        attack = (lambda classifier, x, y, key: x) if "attack" in spec else None
+        made(config, f"{section}.loss", training, attack=attack)
+    score = section == "score"
     out = traced(
         f"config.{section}.model",
         made(config, f"{section}.model", jaxdiff.models),
         (1, *data.image_shape),
-        *times,
+        *([(1,)] if score else []),
     )
-    wanted = data.image_shape if section == "score" else wanted
+    wanted = data.image_shape if score else (data.num_classes,)
     if out != (1, *wanted):
         raise ValueError(
             f"config.{section}.model has the output {list(out[1:])}; for {data.name} it is {list(wanted)}."

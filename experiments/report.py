@@ -1,6 +1,5 @@
 """Figures and notes of the robustness report, from ledgers, kept pictures and metrics."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from train_score import draw_samples
 import jaxdiff.attacks
 from jaxdiff import evaluate
 from jaxdiff.build import build
+from jaxdiff.train.jsonl import read_jsonl
 
 SECTIONS = ("score", "classifier", "adversarial_training")
 Rows = Mapping[tuple[str, str], list[dict]]
@@ -61,12 +61,11 @@ def draw_figures(job: Job) -> dict[str, Path]:
     figures["Attacks on the same images: prediction below each, green if right"] = panel
     if "curve" in job.config.robustness:
         figures["Accuracy against the radius, with 95 % intervals"] = draw_curve(job, folder / "radius.png")
-    losses = {
-        s: evaluate.read_metrics(p)["loss"]
-        for s in SECTIONS
-        if (p := job.workdir / s / "metrics.jsonl").exists()
-    }
-    figures["Training losses"] = evaluate.loss_curves(losses, folder / "losses.png")
+    logs = {section: job.workdir / section / "metrics.jsonl" for section in SECTIONS}
+    metrics = {s: evaluate.read_metrics(log) for s, log in logs.items() if read_jsonl(log)}
+    losses = {s: each["loss"] for s, each in metrics.items() if "loss" in each}
+    if losses:
+        figures["Training losses"] = evaluate.loss_curves(losses, folder / "losses.png")
     return figures
 
 
@@ -148,9 +147,9 @@ def stage_seconds(workdir: Path, records: list[dict]) -> dict[str, float]:
     """Wall time of each stage, time before a kill included: training from its metrics, attacks from their ledgers."""
     seconds = {}
     for section in SECTIONS:
-        path = workdir / section / "metrics.jsonl"
-        if path.exists():
-            seconds[f"training: {section}"] = json.loads(path.read_text().splitlines()[-1])["seconds"]
+        told = [row.get("seconds") for row in read_jsonl(workdir / section / "metrics.jsonl")]
+        if told := [s for s in told if isinstance(s, int | float)]:
+            seconds[f"training: {section}"] = max(told)
     return seconds | {f"attack: {r['defense']}, {r['attack']}": r["seconds"] for r in records}
 
 

@@ -50,7 +50,7 @@ def load_score(config: ConfigDict, workdir: Path) -> tuple[Score, Any, tuple[int
 
 
 def draw(config: ConfigDict, score: Score, params: Any, image_shape: tuple[int, ...], n: int) -> np.ndarray:
-    """n samples [n, H, W, C] in [0, 1]; sample i is the same whatever n and the batch size are."""
+    """n samples [n, H, W, C] in [0, 1]; sample i is the same whatever n is and, with `slots` given, the batch size."""
     spec, mesh = config.score.sample, data_mesh()
     size = -(-spec.batch_size // mesh.size) * mesh.size
     sampler = spread(build_sampler(score, spec, image_shape), mesh, width(spec))

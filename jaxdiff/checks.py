@@ -106,7 +106,7 @@ def believable(x: Array, y: Array | None = None, classes: int = 0) -> Bool[Array
     return inside & (y >= 0) & (y < classes)
 
 
-def number(who: str, interval: str, **values: Any) -> None:
+def number(who: str, interval: str, /, **values: Any) -> None:
     """ValueError unless every value is one number in `interval`, written as "[0, 1]", "(0, inf)" or "[0, inf]".
 
     A traced value passes: it is the caller's to check. Infinity is a member where the bracket beside it is square.
@@ -122,7 +122,7 @@ def number(who: str, interval: str, **values: Any) -> None:
             raise ValueError(f"{who} needs {name} as a number in {interval}; got {_shown(value)}.")
 
 
-def count(who: str, least: int = 1, most: int | None = None, **values: Any) -> None:
+def count(who: str, /, least: int = 1, most: int | None = None, **values: Any) -> None:
     """ValueError unless every value is a whole number (no bool, no float) of at least `least` and at most `most`."""
     for name, value in values.items():
         whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
@@ -131,7 +131,7 @@ def count(who: str, least: int = 1, most: int | None = None, **values: Any) -> N
             raise ValueError(f"{who} needs {name} as a whole number {limits}; got {_shown(value)}.")
 
 
-def known(who: str, names: Iterable[str], **values: Any) -> None:
+def known(who: str, names: Iterable[str], /, **values: Any) -> None:
     """ValueError, with the nearest name, unless every value is one of `names`."""
     names = sorted(names)
     for name, value in values.items():
@@ -141,7 +141,7 @@ def known(who: str, names: Iterable[str], **values: Any) -> None:
             )
 
 
-def instance(who: str, kind: type | tuple[type, ...], like: str, **values: Any) -> None:
+def instance(who: str, kind: type | tuple[type, ...], like: str, /, **values: Any) -> None:
     """ValueError unless every value is of `kind`; `like` says in words what makes one, for example "ddim(process)"."""
     kinds = kind if isinstance(kind, tuple) else (kind,)
     for name, value in values.items():
@@ -150,7 +150,7 @@ def instance(who: str, kind: type | tuple[type, ...], like: str, **values: Any) 
             raise ValueError(f"{who} needs {name} as a {wanted}, such as {like}; got {_shown(value)}.")
 
 
-def function(who: str, **values: Any) -> None:
+def function(who: str, /, **values: Any) -> None:
     """ValueError unless every value can be called."""
     for name, value in values.items():
         if not callable(value):
@@ -285,7 +285,7 @@ def pixels(who: str, shape: tuple[int, ...], least: int = 1) -> None:
     raise ValueError(" ".join([told, *filter(None, [remedies.get(len(shape))])]))
 
 
-def takes(who: str, like: str, arguments: int, **functions: Any) -> None:
+def takes(who: str, like: str, arguments: int, /, **functions: Any) -> None:
     """ValueError unless every function can be called with `arguments` positional ones; `like` says how, as "(logits, y)"."""
     function(who, **functions)
     for name, value in functions.items():

@@ -128,3 +128,11 @@ def test_known_values_are_checked_while_something_else_is_traced():
         jax.jit(lambda k: checks.image("f", signed) + k)(0.0)
     with pytest.raises(ValueError, match="between 0 and 1"):
         jax.jit(lambda k: checks.labels("f", large, 2, 2) + k)(0)
+
+
+def test_names_of_users_are_no_arguments():
+    """An attack may be called "who"."""
+    checks.number("f", "[0, 1]", who=0.5, interval=0.5)
+    for check in (checks.count, checks.function):
+        with pytest.raises(ValueError, match="f needs who"):
+            check("f", who="x")

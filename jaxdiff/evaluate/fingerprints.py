@@ -14,8 +14,8 @@ TAG = "\0"  # the key of what JSON has no word for
 def plain(value: Any) -> Any:
     """`value` as JSON can hold it, to be read: configs and mappings as dicts, sequences as lists, numpy scalars as numbers.
 
-    Non-finite numbers become strings, arrays a record of dtype, shape and SHA-256. What is told apart here is told apart to
-    the eye alone: for identity take `fingerprint`. Raises ValueError for the rest.
+    Non-finite numbers become strings, arrays a record of dtype, shape and SHA-256. Different values may look the same here
+    (NaN and "nan", the keys 1 and "1"): for identity take `fingerprint`. Raises ValueError for the rest.
     """
     value = _contents(value)
     if isinstance(value, Mapping):

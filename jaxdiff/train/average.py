@@ -89,8 +89,8 @@ def warn_if_short(names: Iterable[str], steps: int) -> None:
         horizon = 1.0 / (1.0 - float(name))
         if steps < horizon * (1.0 - 1e-9):
             warnings.warn(
-                f"The average with decay {name} looks back over {horizon:.0f} steps, and the run has {steps}: it "
-                f"is close to the mean of all parameters since the start. A decay of {1 - 10 / max(steps, 20):.4g} "
-                "looks back over a tenth of the run.",
+                f"The average with decay {name} looks back over {horizon:.0f} steps, and the run has {steps}: with "
+                'ema_warmup="corrected" it is close to the mean of all parameters since the start, with "constant" to '
+                f"the initial ones. A decay of {1 - 10 / max(steps, 20):.7g} looks back over a tenth of the run.",
                 stacklevel=3,
             )

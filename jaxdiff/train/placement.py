@@ -155,10 +155,10 @@ def spread(
     def lifted(common: PyTree, batch: PyTree) -> PyTree:
         n = size(batch)
         missing = -n % _local(mesh.devices.flat) if jax.process_count() == 1 else 0
-        if missing and n:
+        if missing:
             places = np.minimum(np.arange(n + missing), n - 1)
             batch = jax.tree.map(lambda x: x[places], batch)
         results = compiled(shared(common, mesh), split(batch, mesh))
-        return jax.tree.map(lambda x: x[:n], results) if missing and n else results
+        return jax.tree.map(lambda x: x[:n], results) if missing else results
 
     return lifted

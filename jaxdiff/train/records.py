@@ -179,7 +179,8 @@ def tensorboard(
 ) -> TensorBoard | None:
     """Metrics to TensorBoard, or None if neither tensorboardX nor torch's writer is installed."""
     count("tensorboard", batch_size=batch_size, every=every)
-    directory = paths.writable("tensorboard", paths.folder("tensorboard", directory))
+    if not (isinstance(directory, str) and "://" in directory):  # a bucket is the writer's to know
+        directory = paths.writable("tensorboard", paths.folder("tensorboard", directory))
     for name, needs in (("tensorboardX", "tensorboardX"), ("torch.utils.tensorboard", "tensorboard")):
         if importlib.util.find_spec(name.split(".")[0]) and importlib.util.find_spec(needs):
             writer = importlib.import_module(name).SummaryWriter

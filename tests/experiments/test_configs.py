@@ -10,6 +10,7 @@ import pytest
 import robustness
 from cells import build_attack
 from ml_collections import ConfigDict
+from part_checks import check_parts
 from train_classifier import training_attack
 
 import jaxdiff.models
@@ -75,6 +76,31 @@ def test_cifar10_is_the_published_ddpm():
 def test_unknown_variant(name):
     with pytest.raises(ValueError, match=r"'tiny'.*'default'.*'smoke'"):
         load(name, "tiny")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("score.sample.grid.start", 0.5, ["config.score.sample", "not noise"]),
+        ("robustness.purify.surrogate_steps", 1000, ["config.robustness.purify", "1000"]),
+        ("score.process", {"name": "Cosine", "alpha_min": 0.0}, ["config.score.sample", "eps"]),
+        ("adversarial_training.attack", None, ["config.adversarial_training.loss", "attack"]),
+    ],
+)
+def test_parts_that_do_not_go_together_are_refused_before_training(path, value, words):
+    config = load("digits", "smoke").to_dict()
+    check_parts(config)
+    *parents, last = path.split(".")
+    section = config
+    for name in parents:
+        section = section[name]
+    if value is None:
+        del section[last]
+    else:
+        section[last] = value
+    with pytest.raises(ValueError) as error:
+        check_parts(config)
+    assert all(word in str(error.value) for word in words), error.value
 
 
 @pytest.mark.parametrize(

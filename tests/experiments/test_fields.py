@@ -27,7 +27,6 @@ MAY = {
     "attack.panel": EMPTY,
     "attack.flow": EMPTY,
     "attack.surrogates": [{}],
-    "robustness.cells": [{}],
     "purify.surrogate_steps": [None],
 }
 

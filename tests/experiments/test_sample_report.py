@@ -1,9 +1,10 @@
-"""Samples that are not finite are counted and seen, not drawn as if they were black."""
+"""Reports of samples and runs: what is not finite is counted and seen, what is damaged is left out."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import report
 import sample
 from matplotlib.image import imread
 from ml_collections import ConfigDict
@@ -22,3 +23,17 @@ def test_samples_that_are_not_finite_are_reported(tmp_path, monkeypatch, capsys,
     assert ("2 of 5 samples are not finite" in told) == bool(broken)
     png = np.round(255 * imread(tmp_path / "samples" / "samples.png")[..., :3])
     assert ((png == [255, 0, 255]).all(-1)).any() == bool(broken)
+
+
+GOOD = '{"step": 10, "loss": 0.5, "seconds": 3.5}\n'
+
+
+@pytest.mark.parametrize(
+    ("log", "seconds"),
+    [(GOOD, 3.5), ("", None), (GOOD + '{"ste', 3.5), ('{"step": 10}\n', None), ("no\n", None)],
+)
+def test_a_damaged_log_does_not_end_a_report(tmp_path, log, seconds):
+    """Training that is finished is not touched again, so nothing has mended it."""
+    (tmp_path / "score").mkdir()
+    (tmp_path / "score" / "metrics.jsonl").write_text(log)
+    assert report.stage_seconds(tmp_path, []) == ({} if seconds is None else {"training: score": seconds})

@@ -3,6 +3,7 @@
 import io
 import json
 import time
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -166,6 +167,15 @@ def test_tensorboard_drops_what_a_killed_run_left_and_gets_numbers(tmp_path):
     play(hook, [5, 6])
     assert calls[0] == (str(tmp_path / "runs"), 5) and calls[-1] == "closed"
     assert ("grad_norm", 6.0, 6) in calls and {c[2] for c in calls[1:-1]} == {6}
+
+
+def test_a_bucket_is_the_writers_to_know(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: True)
+    monkeypatch.setattr("importlib.import_module", lambda name: SimpleNamespace(SummaryWriter=None))
+    assert tensorboard("gs://bucket/run", 2)._directory == "gs://bucket/run"
+    assert tensorboard("here", 2)._directory == str(tmp_path / "here")
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_tensorboard_there_is_no_hook(tmp_path, monkeypatch):
