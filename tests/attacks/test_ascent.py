@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from rows import slow_but
 
 from jaxdiff.attacks import fgsm, l1, l2, linf, pgd
 
@@ -55,7 +56,7 @@ def test_linf_optimum_at_the_box(ascent, key):
 
 
 @pytest.mark.parametrize("threat", THREATS)
-@pytest.mark.parametrize("ascent", ASCENTS)
+@pytest.mark.parametrize("ascent", slow_but(ASCENTS, "fgsm", "pgd_best", "pgd_momentum"))
 def test_feasible_for_wild_losses(threat, ascent, key):
     """No image leaves the ball by more than rounding, or the box at all."""
     wild = lambda x, key: 1e3 * jnp.sum(jnp.sin(50 * x)) + jax.random.normal(key) * jnp.sum(x)  # noqa: E731
@@ -141,7 +142,7 @@ def test_a_nan_never_wins(key):
     assert jnp.isfinite(broken(x_adv, key)) and jnp.sum(x_adv) > jnp.sum(INSIDE)
 
 
-@pytest.mark.parametrize("threat", THREATS)
+@pytest.mark.parametrize("threat", slow_but(THREATS, "l2"))
 def test_vmap_is_a_loop_and_traces_once(threat, key):
     attack = ASCENTS["pgd"](THREATS[threat](RADIUS))
     curved = lambda x, key: jnp.sum(jnp.sin(5 * x) * W) + 0.1 * jax.random.normal(key)  # noqa: E731

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rows import slow_but
 
 from jaxdiff.attacks import (
     apgd,
@@ -89,7 +90,7 @@ def test_more_restarts_hold_the_fewer(key):
         assert jnp.all(more >= fewer) and jnp.any(more > fewer)
 
 
-@pytest.mark.parametrize("stepwise", [False, True])
+@pytest.mark.parametrize("stepwise", slow_but([False, True], False))
 def test_restarts_of_a_targeted_attack_reach_more(stepwise, key):
     """Random starts alone reach a rare class now and then; of eight, one that has is kept."""
     ascent = square_linf(0.3, 1) if stepwise else pgd(linf(0.3), 0.0, 1)

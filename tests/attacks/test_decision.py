@@ -85,7 +85,7 @@ def test_distance_approaches_the_optimum_from_above(name):
     np.testing.assert_array_equal(found.queries, BUDGET)
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", slow_but(ATTACKS, "hop_linf"))
 def test_only_decisions_count(name):
     """One-hot answers in place of logits change nothing, bit for bit."""
     for soft, hard in zip(_run(name), _run(name, hard=True), strict=True):

@@ -116,6 +116,7 @@ def test_a_run_of_a_traced_example_says_that_it_is_not_valid():
         assert not (found.valid | found.won | found.robust | found.moved) and found.attack == -1
 
 
+@pytest.mark.slow
 def test_numpy_and_jax_arrays_are_the_same():
     for run in (POOL, ORDER):
         ours = run(CLASSIFIER, X, Y, KEYS, np.arange(6) < 4)

@@ -61,7 +61,7 @@ def test_linear_models(norm, classes, make, before):
     assert found.queries == before + 2 * attack.steps
 
 
-@pytest.mark.parametrize("norm", ["l1", "l2"])
+@pytest.mark.parametrize("norm", slow_but(["l1", "l2"], "l2"))
 def test_the_box_is_part_of_the_problem(norm):
     """Where pixels come to the border the least perturbation is that of the exact projection, and longer than without."""
     x = jnp.full(SHAPE, 0.9)  # pixels have little room on one side

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rows import slow_but
 
 from jaxdiff.attacks import cross_entropy, linf, margin, targeted, untargeted
 from jaxdiff.attacks.attack import lost
@@ -50,7 +51,7 @@ def _alone(attack, y, keys):
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
 
 
-@pytest.mark.parametrize("slots", [1, 4, 64])
+@pytest.mark.parametrize("slots", slow_but([1, 4, 64], 4, 64))
 def test_a_pool_finds_what_single_runs_find(slots):
     """Whatever the slots, each example takes the steps it takes alone."""
     y, keys = _problems()

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from rows import slow_but
 
 from jaxdiff.attacks import cross_entropy, directions, l2, linf, margin
 from jaxdiff.attacks.universal import (
@@ -56,7 +57,7 @@ def _batches(x, y, steps):
     return jnp.stack([x] * steps), jnp.stack([y] * steps)
 
 
-@pytest.mark.parametrize("threat", THREATS)
+@pytest.mark.parametrize("threat", slow_but(THREATS, "linf"))
 def test_pgd_finds_the_common_direction(threat, key):
     """Against one class of a linear model delta is -radius sign(w), or -radius w / |w|, and fools whoever is nearer."""
     x, y = _one_class(key)
@@ -126,7 +127,7 @@ def test_deepfool_stops_at_the_rate_and_is_a_function_of_the_key(key):
     assert jnp.array_equal(unneeded(_side, x, y, key)[0], jnp.zeros(SHAPE))  # no number counts as no step
 
 
-@pytest.mark.parametrize("threat", THREATS)
+@pytest.mark.parametrize("threat", slow_but(THREATS, "l2"))
 def test_feasible_for_every_image(threat, key):
     """One delta, and per image inside ball and box; radius 0 is the identity."""
     x = jnp.round(jax.random.uniform(key, (12, *SHAPE)), 1)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rows import slow_but
 
 from jaxdiff.attacks import cross_entropy, linf, margin, pgd, untargeted
 from jaxdiff.defenses import masking
@@ -157,7 +158,7 @@ def _noisy_cross_entropy():
     return objective
 
 
-@pytest.mark.parametrize("width", [32, 7])
+@pytest.mark.parametrize("width", slow_but([32, 7], 7))
 @pytest.mark.parametrize("make", [cross_entropy, _noisy_cross_entropy])
 def test_a_vanished_gradient_is_seen_whatever_rounding_makes_of_it(make, width, monkeypatch):
     """Exactly where float32 cannot tell p_y from 1, at any scale and width; the margin and the DLR are not starved."""

@@ -199,7 +199,7 @@ def test_augmented_pixels_are_clipped_where_there_is_an_attack():
     np.testing.assert_allclose(standard()(_predict(W), x, Y, KEYS), _cross_entropies(x), rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", slow_but(LOSSES, "mixed", "trades"))
 @pytest.mark.parametrize("dtype", slow_but(["bfloat16", "float16", "float64"], "bfloat16"))
 def test_losses_in_every_precision(name, dtype, x64):
     x, w = (a.astype(dtype) for a in (X, W))

@@ -116,6 +116,7 @@ def test_rows_do_not_depend_on_batches_or_slots(digits, victim, first, tmp_path)
         np.testing.assert_allclose(a["loss"], b["loss"], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_broken_run_goes_on_to_the_same_rows(digits, victim, first, tmp_path):
     """Half of the second attack's rows are gone, and all of the later ones: they come back as they were."""
     source, rows, _ = first

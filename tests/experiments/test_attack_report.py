@@ -134,6 +134,7 @@ def nearest_mean(tmp_path_factory):
 STADV = {"attack": {"name": "stadv", "bound": 0.2, "steps": 12, "lr": 0.03}}
 
 
+@pytest.mark.slow
 def test_the_flow_figure_shows_what_the_cell_has_made(nearest_mean):
     """The same pictures as kept: stopped at the first victory. And the flow drawn is the one that makes the picture."""
     rows, pictures = nearest_mean.run("stadv", STADV, keep=24)

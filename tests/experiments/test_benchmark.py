@@ -92,6 +92,7 @@ def test_others_are_what_we_did_not_use():
     assert not benchmark.disturbance([quiet]) and "0.30 cores" in benchmark.disturbance([quiet, busy])
 
 
+@pytest.mark.slow
 def test_ours_is_measured_without_peers():
     (row,) = benchmark_speed.pgd_rows(benchmark_speed.SMOKE, 1, NOBODY)
     assert row.ours[0] > 0 and row.peer == [] and row.ratio is None

@@ -81,7 +81,7 @@ def test_refuses_images_of_other_channels(name):
         model.apply(variables, jnp.zeros((1, 8, 8, 1)))
 
 
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", slow_but(SPECS, next(iter(SPECS))))
 def test_bfloat16_is_close_and_keeps_float32(name, images):
     model, variables = made(name)
     half, fresh = made(name, dtype="bfloat16")

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from rows import slow_but
 
 from jaxdiff.models import UNet, WideResNet, as_classifier, as_net
 from jaxdiff.models.layers import Dropout, example_rngs
@@ -95,7 +96,7 @@ NETS = {
 }
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", slow_but(NETS, "UNet"))
 def test_a_network_drops_by_example(key, keys, name):
     """In another order the same, with other keys not; batch statistics do not see the order."""
     model, t = NETS[name]

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from rows import slow_but
 
 from jaxdiff.train.average import warn_if_short
 from jaxdiff.train.state import init_state
@@ -43,7 +44,7 @@ def weights(warmup, d, n):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("decay", [0.0, 0.5, 0.9, 0.9999])
+@pytest.mark.parametrize("decay", slow_but([0.0, 0.5, 0.9, 0.9999], 0.9, 0.9999))
 @pytest.mark.parametrize("warmup", ["corrected", "ramp", "constant"])
 def test_an_average_is_the_weighted_sum_of_all_parameters(key, warmup, decay):
     for n in (1, 2, 7, 40):

@@ -135,7 +135,7 @@ def test_the_damaged_leaf_is_named(copy):
     assert found and found <= {"params/big", "ema/0.9/big", "opt_state/0/trace/big"}
 
 
-@pytest.mark.parametrize("stray", ["folder", "file", "junk"])
+@pytest.mark.parametrize("stray", slow_but(["folder", "file", "junk"], "junk"))
 def test_a_stray_step_is_passed_over(copy, stray):
     directory = copy()
     if stray == "file":
@@ -164,6 +164,7 @@ def test_training_goes_on_after_a_damaged_step(copy):
     assert restored(directory)[0] == 2
 
 
+@pytest.mark.slow
 def test_a_second_damaged_step_is_set_aside_beside_the_first(copy):
     directory = copy()
     for _ in range(2):

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from rows import slow_but
 
 from jaxdiff.train.optimizer import adam, sgd
 from jaxdiff.train.state import init_state
@@ -43,7 +44,7 @@ def linear(params, model_state, batch, key):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("parts", [2, 3, 6])
+@pytest.mark.parametrize("parts", slow_but([2, 3, 6], 3))
 def test_accumulation_is_the_gradient_of_the_whole_batch(key, parts):
     tx = optax.sgd(1.0)
     whole, whole_metrics = make_step(regression, tx)(fresh(tx), batch_of(12), key)
