@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from draws import luck
 
 from jaxdiff.attacks import cross_entropy, linf, margin, pgd, untargeted
 from jaxdiff.defenses import masking
@@ -279,19 +280,15 @@ def test_images_that_are_wrong_change_nothing():
         assert 1 / 16 < thresholds[name] < 2 / 16
 
 
-def _luck(key):
-    return (jax.random.key_data(key)[-1] >> 8).astype(jnp.float32) / 2**24
-
-
 def test_the_draw_of_the_judge_is_one_for_all_attacks_and_known_to_none():
     """Nothing moves: what was right stands, whatever the run. An attack that marks draws of its own hits no judge's."""
-    moods = lambda x, key: jnp.stack([_luck(key), 0.5 + 0.0 * jnp.sum(x)])  # noqa: E731
+    moods = lambda x, key: jnp.stack([luck(key), 0.5 + 0.0 * jnp.sum(x)])  # noqa: E731
     labels, keys = jnp.zeros(32, int), jax.random.split(KEY, 32)
     right = _seen(moods, labels=labels)["right"]
     assert 0.2 < jnp.mean(right) < 0.8
     idle = lambda radius: lambda classifier, x, y, key: x  # noqa: E731
-    marks = lambda radius: lambda classifier, x, y, key: x.at[0, 0, 0].set(_luck(jax.random.fold_in(key, 0)))  # noqa: E731
-    hit = lambda x, key: jnp.stack([0.5, 1.0 * (_luck(key) == x[0, 0, 0])])  # noqa: E731
+    marks = lambda radius: lambda classifier, x, y, key: x.at[0, 0, 0].set(luck(jax.random.fold_in(key, 0)))  # noqa: E731
+    hit = lambda x, key: jnp.stack([0.5, 1.0 * (luck(key) == x[0, 0, 0])])  # noqa: E731
     for classifier, attack, expected in ((moods, idle, right), (hit, marks, right | True)):
         one = jax.jit(jax.vmap(_stands(classifier, attack), (0, 0, 0, None, None)))
         for run in (0, 3):
