@@ -69,7 +69,7 @@ def test_every_attack_works_on_what_is_left():
     assert not np.any(skipped.won[2:]) and np.all(skipped.queries[2:] == 0)
 
 
-@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("classes", slow_but([2, 3], 2))
 def test_two_and_three_classes(classes):
     w, model = _model(classes)
     x = _images(6)

@@ -5,11 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from known_models import INSIDE, KEY, SHAPE, clear_winner, curved
+from rows import slow_but
 
 from jaxdiff.attacks.carlini_wagner import carlini_wagner
 
 
-@pytest.mark.parametrize(("classes", "shift"), [(2, 0.0), (3, -100.0), (10, 0.0)])
+@pytest.mark.parametrize(
+    ("classes", "shift"), slow_but([(2, 0.0), (3, -100.0), (10, 0.0)], (3, -100.0), (10, 0.0))
+)
 def test_linear_models(classes, shift):
     """The least perturbation is margin / |w|_2: found from above, within 2 %, also where all logits are negative."""
     classifier, y, distances = clear_winner(classes, shift=shift)

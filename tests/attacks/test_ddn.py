@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from known_models import INSIDE, KEY, SHAPE, clear_winner, curved
+from rows import slow_but
 
 from jaxdiff.attacks.ddn import ddn
 
 
-@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize("classes", slow_but([2, 3, 10], 2, 10))
 def test_linear_models(classes):
     """The least perturbation is margin / |w|_2: found from above, within 3 % if the softmax is as good as a maximum."""
     classifier, y, distances = clear_winner(classes, scale=20.0)

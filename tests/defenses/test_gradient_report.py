@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from bent import W, bent
+from rows import slow_but
 
 from jaxdiff.attacks import bpda
 from jaxdiff.defenses import attackers_view
@@ -112,7 +113,7 @@ def test_text_says_what_the_numbers_are(key):
     assert "CANNOT" in report_text(report | {"finite_differences": {"relative_error": np.nan} | counts})
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+@pytest.mark.parametrize("dtype", slow_but(["bfloat16", "float16", "float64"], "bfloat16", "float16"))
 def test_reports_in_every_precision(dtype, x64, key):
     """Gradients of 1000 and more, whose squares float16 does not hold: twice as long is twice as long."""
     w = (300 * W).astype(dtype)

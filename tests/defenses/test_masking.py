@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from draws import luck
+from rows import slow_but
 
 from jaxdiff.attacks import cross_entropy, linf, margin, pgd, untargeted
 from jaxdiff.defenses import masking
@@ -172,7 +173,7 @@ def test_a_vanished_gradient_is_seen_whatever_rounding_makes_of_it(make, width, 
         assert not np.any(found["flat"])
 
 
-@pytest.mark.parametrize("p", [0.9, 0.9999, 1 - 1e-6])
+@pytest.mark.parametrize("p", slow_but([0.9, 0.9999, 1 - 1e-6], 0.9999, 1 - 1e-6))
 def test_honest_confidence_is_no_masking(p):
     """Every image is given the label with probability p, by gradients as they should be."""
     gap = np.log(p / (1 - p))
@@ -198,7 +199,7 @@ def test_signal_to_noise_knows_no_scale_and_no_rounding(scale):
     assert signal_to_noise(rounded) == jnp.inf and "no noise" in eot_noise(np.array([jnp.inf])).words
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+@pytest.mark.parametrize("dtype", slow_but(["bfloat16", "float16", "float64"], "bfloat16", "float16"))
 def test_what_is_seen_in_every_precision(dtype, x64):
     """A large gradient, whose squares float16 does not hold, is neither noise nor nothing."""
     a, b = W1.astype(dtype), (30.0 * W2).astype(dtype)
