@@ -3,14 +3,16 @@
 The default tests check types with beartype, which would speak first. So the calls of a table run in a process of their own,
 as a user's would:
 
-    # tests/attacks/refused.py
+    # tests/attacks/refused_attacks.py
     ROWS = {"a radius of 8": (lambda: attacks.linf(8.0), "radius", "8/255")}
 
-    # tests/attacks/test_refused.py
+    # tests/attacks/test_refused_attacks.py
     import pytest, refusals, refused_attacks
     told = refusals.fixture("attacks/refused_attacks.py")
     @pytest.mark.parametrize("name", refused_attacks.ROWS)
     def test_refused(told, name): refusals.check(told, refused_attacks.ROWS, name)
+
+Of a table of calls that are accepted a test reads `told[name] == ["", repr]`, with the repr of what the call returns.
 """
 
 import importlib.util

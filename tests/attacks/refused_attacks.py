@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from known_models import three_sums
 
 from jaxdiff import attacks as a
 from jaxdiff.attacks import directions, patch, universal
@@ -17,10 +18,6 @@ NAN, INF = float("nan"), float("inf")
 KEY, IMAGE, LABEL = jax.random.key(0), jnp.full((4, 4, 1), 0.5), jnp.asarray(0)
 IMAGES, LABELS = jnp.full((3, 4, 4, 1), 0.5), jnp.zeros(3, int)
 LINF, L2 = a.linf(0.1), a.l2(0.5)
-
-
-def linear(x, key):
-    return jnp.stack([jnp.sum(x), jnp.sum(x[:1]), jnp.sum(x[1:])])
 
 
 # Constructors with arguments that are right; every number, count, name, truth and part of them is then spoilt.
@@ -154,7 +151,7 @@ MAKE = {
         },
     ),
     "train_patch": (
-        functools.partial(patch.train_patch, linear, IMAGES, LABELS, KEY),
+        functools.partial(patch.train_patch, three_sums, IMAGES, LABELS, KEY),
         {
             "objective": a.margin(),
             "mask": square_mask(4),
@@ -232,7 +229,7 @@ ROWS |= {
     "universal: targeted": (lambda: universal.universal_step(LINF, a.targeted_margin(), 0.1), "(logits, y)"),
     "patch: margin": (lambda: patch.patch_step(a.margin, square_mask(2), random_placement(), directions.adam()), "margin()"),
     "patch: force_class": (
-        lambda: patch.train_patch(linear, IMAGES, LABELS, KEY, patch.force_class, square_mask(2), random_placement()),
+        lambda: patch.train_patch(three_sums, IMAGES, LABELS, KEY, patch.force_class, square_mask(2), random_placement()),
         "force_class",
     ),
     "patch: random_placement": (lambda: patch.apply_patch(IMAGE, square_mask(4), random_placement), "random_placement()"),
@@ -267,16 +264,16 @@ ROWS |= {
     "starts in -1..1": (lambda: a.boundary(a.l2, 1.0, 100, starts=2 * IMAGES - 2), "starts", "[-1, 1]"),
     "starts, one": (lambda: a.hop_skip_jump(a.l2, 1.0, 100, starts=jnp.zeros(4)), "starts", "x[None]"),
     "starts of another shape": (
-        lambda: a.hop_skip_jump(a.l2, 1.0, 100, starts=jnp.zeros((2, 5, 4, 1)))(linear, IMAGE, LABEL, KEY),
+        lambda: a.hop_skip_jump(a.l2, 1.0, 100, starts=jnp.zeros((2, 5, 4, 1)))(three_sums, IMAGE, LABEL, KEY),
         "starts",
         "(4, 4, 1)",
     ),
     # ---- problems
-    "fab_targeted: classes": (lambda: a.fab_targeted(LINF, 3)(linear, IMAGE, LABEL, KEY), "n <= 2"),
+    "fab_targeted: classes": (lambda: a.fab_targeted(LINF, 3)(three_sums, IMAGE, LABEL, KEY), "n <= 2"),
     "one class": (lambda: a.deepfool(LINF)(lambda x, key: jnp.sum(x)[None], IMAGE, LABEL, KEY), "two classes"),
     "force_class beyond": (
         lambda: patch.train_patch(
-            linear, IMAGES, LABELS, KEY, patch.force_class(3), square_mask(2), random_placement(), 1
+            three_sums, IMAGES, LABELS, KEY, patch.force_class(3), square_mask(2), random_placement(), 1
         ),
         "between 0 and 2",
     ),
@@ -298,23 +295,23 @@ ROWS |= {
     "flow of other size": (lambda: a.warp(IMAGE, jnp.zeros((3, 4, 2))), "flow", "(3, 4, 2)"),
     "beyond": (lambda: a.warp(IMAGE, jnp.zeros((4, 4, 2)), "zeros"), "beyond"),
     "empty fooling rate": (
-        lambda: universal.fooling_rate(LINF, IMAGE, linear, IMAGES[:0], LABELS[:0], KEY),
+        lambda: universal.fooling_rate(LINF, IMAGE, three_sums, IMAGES[:0], LABELS[:0], KEY),
         "at least one image",
     ),
     "labels of no class": (
-        lambda: universal.universal_pgd(LINF, a.margin(), 0.1)(linear, IMAGES[None], LABELS[None] + 7, KEY),
+        lambda: universal.universal_pgd(LINF, a.margin(), 0.1)(three_sums, IMAGES[None], LABELS[None] + 7, KEY),
         "universal_pgd",
         "between 0",
     ),
     "a patch for labels of no class": (
         lambda: patch.patch_step(a.margin(), square_mask(2), random_placement(), directions.adam())(
-            linear, IMAGE[:2, :2], directions.adam().init(IMAGE[:2, :2]), IMAGES, LABELS + 7, KEY
+            three_sums, IMAGE[:2, :2], directions.adam().init(IMAGE[:2, :2]), IMAGES, LABELS + 7, KEY
         ),
         "patch_step",
         "between 0",
     ),
     "batches": (
-        lambda: universal.universal_pgd(LINF, a.margin(), 0.1)(linear, IMAGES, LABELS, KEY),
+        lambda: universal.universal_pgd(LINF, a.margin(), 0.1)(three_sums, IMAGES, LABELS, KEY),
         "[steps, batch, ...]",
     ),
 }  # fmt: skip
@@ -367,24 +364,24 @@ SETS = {
     ),
 }  # fmt: skip
 PROBLEMS = {
-    "images of bytes": (linear, np.zeros((3, 4, 4, 1), np.uint8), LABELS, KEY, "uint8", "255"),
-    "images in -1..1": (linear, 2 * IMAGES - 2, LABELS, KEY, "[-1, 1]"),
-    "images of 255": (linear, 255 * IMAGES, LABELS, KEY, "255"),
-    "images, NaN": (linear, NAN * IMAGES, LABELS, KEY, "nan"),
-    "no images": (linear, IMAGES[:0], LABELS[:0], KEY, "at least one"),
-    "images, None": (linear, None, LABELS, KEY, "None"),
-    "labels of 1..": (linear, IMAGES, LABELS + 3, KEY, "between 0 and 2"),
-    "labels, negative": (linear, IMAGES, LABELS - 1, KEY, "-1"),
-    "labels, floats": (linear, IMAGES, LABELS + 0.5, KEY, "integers"),
-    "labels, one-hot": (linear, IMAGES, jax.nn.one_hot(LABELS, 3, dtype=int), KEY, "argmax"),
-    "labels, columns": (linear, IMAGES, LABELS[:, None], KEY, "y[:, 0]"),
-    "labels, too few": (linear, IMAGES, LABELS[:2], KEY, "(3,)"),
-    "a seed": (linear, IMAGES, LABELS, 0, "jax.random.key(0)"),
-    "many keys": (linear, IMAGES, LABELS, jax.random.split(KEY, 3), "one random key"),
+    "images of bytes": (three_sums, np.zeros((3, 4, 4, 1), np.uint8), LABELS, KEY, "uint8", "255"),
+    "images in -1..1": (three_sums, 2 * IMAGES - 2, LABELS, KEY, "[-1, 1]"),
+    "images of 255": (three_sums, 255 * IMAGES, LABELS, KEY, "255"),
+    "images, NaN": (three_sums, NAN * IMAGES, LABELS, KEY, "nan"),
+    "no images": (three_sums, IMAGES[:0], LABELS[:0], KEY, "at least one"),
+    "images, None": (three_sums, None, LABELS, KEY, "None"),
+    "labels of 1..": (three_sums, IMAGES, LABELS + 3, KEY, "between 0 and 2"),
+    "labels, negative": (three_sums, IMAGES, LABELS - 1, KEY, "-1"),
+    "labels, floats": (three_sums, IMAGES, LABELS + 0.5, KEY, "integers"),
+    "labels, one-hot": (three_sums, IMAGES, jax.nn.one_hot(LABELS, 3, dtype=int), KEY, "argmax"),
+    "labels, columns": (three_sums, IMAGES, LABELS[:, None], KEY, "y[:, 0]"),
+    "labels, too few": (three_sums, IMAGES, LABELS[:2], KEY, "(3,)"),
+    "a seed": (three_sums, IMAGES, LABELS, 0, "jax.random.key(0)"),
+    "many keys": (three_sums, IMAGES, LABELS, jax.random.split(KEY, 3), "one random key"),
     "no classifier": (None, IMAGES, LABELS, KEY, "classifier"),
-    "batched": (lambda x, key: linear(x, key)[None], IMAGES, LABELS, KEY, "model(x[None])[0]"),
-    "argmax": (lambda x, key: jnp.argmax(linear(x, key)), IMAGES, LABELS, KEY, "not the class"),
-    "without a key": (lambda x: linear(x, None), IMAGES, LABELS, KEY, "classifier(image, key)"),
+    "batched": (lambda x, key: three_sums(x, key)[None], IMAGES, LABELS, KEY, "model(x[None])[0]"),
+    "argmax": (lambda x, key: jnp.argmax(three_sums(x, key)), IMAGES, LABELS, KEY, "not the class"),
+    "without a key": (lambda x: three_sums(x, None), IMAGES, LABELS, KEY, "classifier(image, key)"),
 }
 for name, run in SETS.items():
     for kind, (*problem, words) in {k: (*p[:4], p[4:]) for k, p in PROBLEMS.items()}.items():

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from known_models import three_sums
 
 from jaxdiff import attacks as a
 from jaxdiff.attacks import autoattack
@@ -13,10 +14,6 @@ KEY, X, Y = jax.random.key(0), np.full((4, 4, 1), 0.5, np.float32), np.int32(0)
 LINF, CE, MARGIN = a.linf(0.1), a.cross_entropy(), a.margin()
 APGD, PGD = a.apgd(LINF, 3), a.pgd(LINF, 0.1, 2)
 ATTACK, PLAIN = a.untargeted(APGD, CE), a.untargeted(PGD, CE)
-
-
-def linear(x, key):
-    return jnp.stack([jnp.sum(x), jnp.sum(x[:1]), jnp.sum(x[1:])])
 
 
 NUMBERS = {"nan": NAN, "negative": -0.1, "word": "0.1", "none": None, "array": np.ones(3), "truth": True}
@@ -39,7 +36,7 @@ WITH_NUMBER = {
 WITH_COUNT = {
     "pgd, steps": (lambda v: a.pgd(LINF, 0.1, v), "steps"),
     "restarts, n": (lambda v: a.restarts(ATTACK, v, MARGIN), "n "),
-    "eot, n": (lambda v: a.eot(linear, v), "n "),
+    "eot, n": (lambda v: a.eot(three_sums, v), "n "),
     "averaged, n": (lambda v: a.averaged(APGD, v), "n "),
     "multi_targeted, n": (lambda v: a.multi_targeted(APGD, a.targeted_margin(), v), "n "),
     "pooled, slots": (lambda v: a.pooled(ATTACK, v), "slots"),
@@ -65,7 +62,7 @@ ROWS = {
     "an objective not called": (lambda: a.untargeted(APGD, a.cross_entropy), "cross_entropy()"),
     "pgd, a word for tx": (lambda: a.pgd(LINF, 0.1, 2, tx="adam"), "pgd", "tx", "adam"),
     "square in units of 255": (lambda: a.square_linf(8.0), "8 / 255"),
-    "a label for kl": (lambda: a.untargeted(PGD, a.kl())(linear, X, Y, KEY), "cross_entropy()"),
+    "a label for kl": (lambda: a.untargeted(PGD, a.kl())(three_sums, X, Y, KEY), "cross_entropy()"),
     "restarts of a plain attack, no objective": (lambda: a.restarts(PLAIN, 2), "objective"),
     "in_turn, n": (lambda: in_turn(APGD, 1.5, lambda problem, _, k: problem), "in_turn", "n "),
     "no objective": (lambda: a.untargeted(APGD, None), "objective"),
@@ -90,18 +87,18 @@ ROWS = {
     "autoattack, radius": (lambda: autoattack.standard("linf", 8, 10), "8 / 255"),
     "one class": (lambda: autoattack.standard("linf", 0.1, 1), "classes", ">= 2"),
     "bpda of nothing": (lambda: a.bpda(None), "defense"),
-    "defend with nothing": (lambda: a.defend(linear, None), "defense"),
+    "defend with nothing": (lambda: a.defend(three_sums, None), "defense"),
     "eot of nothing": (lambda: a.eot(None, 2), "function"),
     "transfer from nothing": (lambda: a.transfer(PLAIN, None), "surrogate"),
     "ensemble of none": (lambda: a.ensemble(), "at least one"),
-    "ensemble of a list": (lambda: a.ensemble([linear]), "classifier"),
-    "without a label": (lambda: ATTACK(linear, X), "2 arguments", "(classifier, image, label, key)"),
-    "without a key": (lambda: PLAIN(linear, X, Y, None), "random key"),
+    "ensemble of a list": (lambda: a.ensemble([three_sums]), "classifier"),
+    "without a label": (lambda: ATTACK(three_sums, X), "2 arguments", "(classifier, image, label, key)"),
+    "without a key": (lambda: PLAIN(three_sums, X, Y, None), "random key"),
     "logits for a label": (lambda: CE(jnp.ones(4), jnp.ones(4)), "one integer", "kl()"),
     "logits of a batch": (lambda: CE(jnp.ones((2, 4)), jnp.asarray(0)), "one example", "[2, 4]"),
     "the class for logits": (lambda: CE(jnp.asarray(3), jnp.asarray(0)), "logits"),
     "cross-entropy as a trades attack": (
-        lambda: PLAIN(linear, X, np.ones(3, np.float32), KEY),
+        lambda: PLAIN(three_sums, X, np.ones(3, np.float32), KEY),
         "one integer",
         "kl()",
     ),

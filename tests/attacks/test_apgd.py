@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from known_models import INSIDE, SHAPE, mlp
 from rows import slow_but
 
 from jaxdiff.attacks.apgd import apgd, check_iterations
@@ -34,19 +35,11 @@ NORMS = {
     "l1": lambda d: np.sum(np.abs(d)),
     "l1_small": lambda d: np.sum(np.abs(d)),
 }
-SHAPE = (4, 5, 1)
 W = jax.random.normal(jax.random.key(7), SHAPE)
-HIDDEN = jax.random.normal(jax.random.key(8), (6, 20)) / 2
-LAST = jax.random.normal(jax.random.key(9), (5, 6)) * 2
-INSIDE = jnp.full(SHAPE, 0.5)
 
 
 def _linear(x, key):
     return jnp.vdot(W, x)
-
-
-def _mlp(x, key):
-    return LAST @ jnp.tanh(HIDDEN @ (4 * x.ravel() - 2))
 
 
 def _vmapped(function):
@@ -188,11 +181,11 @@ def test_radii(name, key):
 
 
 def _in_a_pool(attack):
-    return jax.jit(lambda *batch: pooled(attack, slots=2, stop=False)(_mlp, *batch))
+    return jax.jit(lambda *batch: pooled(attack, slots=2, stop=False)(mlp, *batch))
 
 
 def _in_a_batch(attack):
-    return _vmapped(lambda *problem: attack.run(_mlp, *problem))
+    return _vmapped(lambda *problem: attack.run(mlp, *problem))
 
 
 @pytest.mark.parametrize(("name", "together"), [("linf", _in_a_pool), ("l1", _in_a_batch)])
@@ -200,8 +193,8 @@ def test_company_changes_nothing(name, together, key):
     """Every example has its own step size: a batch or a pool of them is a loop over them."""
     attack = untargeted(ASCENTS[name](RADII[name] / 2, 15), cross_entropy())
     x, keys = jax.random.uniform(key, (5, *SHAPE)), jax.random.split(key, 5)
-    y = _vmapped(lambda x, key: jnp.argmax(_mlp(x, key)))(x, keys)
-    alone = lambda *batch: jax.lax.map(lambda problem: attack.run(_mlp, *problem), batch)  # noqa: E731
+    y = _vmapped(lambda x, key: jnp.argmax(mlp(x, key)))(x, keys)
+    alone = lambda *batch: jax.lax.map(lambda problem: attack.run(mlp, *problem), batch)  # noqa: E731
     expected, found = jax.jit(alone)(x, y, keys), together(attack)(x, y, keys)
     np.testing.assert_array_equal(found.won, expected.won)
     np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-4)
@@ -211,22 +204,22 @@ def test_company_changes_nothing(name, together, key):
 
 def _problem(key, shape=SHAPE):
     x = jax.random.uniform(key, shape)
-    return x, jnp.argmax(_mlp(x, key))
+    return x, jnp.argmax(mlp(x, key))
 
 
 def test_multi_targeted_is_the_best_of_its_targets(key):
     """The likeliest other classes once each: what the best single run towards them reaches, and no more."""
     ascent = apgd(l2(0.02), 2)  # so few that the start matters
     x, y = _problem(key)
-    targets = jnp.asarray([t for t in np.argsort(-_mlp(x, key)) if t != y])
+    targets = jnp.asarray([t for t in np.argsort(-mlp(x, key)) if t != y])
 
     def towards(t, k):
-        loss = lambda x, key: (targeted_margin()(_mlp(x, key), y, t), lost(_mlp(x, key), y))  # noqa: E731
+        loss = lambda x, key: (targeted_margin()(mlp(x, key), y, t), lost(mlp(x, key), y))  # noqa: E731
         return ascent.run(loss, x, jax.random.fold_in(key, k))
 
     singles = _vmapped(towards)(targets, jnp.arange(4))
     assert not np.any(singles.won)
-    found = jax.jit(lambda: multi_targeted(ascent, targeted_margin(), 3).run(_mlp, x, y, key))()
+    found = jax.jit(lambda: multi_targeted(ascent, targeted_margin(), 3).run(mlp, x, y, key))()
     k = np.argmax(singles.loss[:3])
     np.testing.assert_allclose(found.loss, singles.loss[k], rtol=1e-4)
     np.testing.assert_allclose(found.x, singles.x[k], atol=1e-5)
@@ -254,15 +247,15 @@ def test_only_the_third_class_can_be_reached(objective, key):
 def test_pool_stops_a_multi_targeted_attack_at_its_victory(key):
     attack = multi_targeted(apgd(linf(0.3), 10), targeted_margin(), 4)
     x, y = _problem(key)
-    found = jax.jit(lambda *batch: pooled(attack, 1)(_mlp, *batch))(x[None], y[None], key[None])
+    found = jax.jit(lambda *batch: pooled(attack, 1)(mlp, *batch))(x[None], y[None], key[None])
     assert found.won[0] and found.queries[0] < 44
-    assert jnp.argmax(_mlp(found.x[0], key)) != y
+    assert jnp.argmax(mlp(found.x[0], key)) != y
 
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_more_targets_than_classes(classes, key):
     """Known as soon as the logits are, said in words; with n = classes - 1 the attack runs."""
-    few = lambda x, key: _mlp(x, key)[:classes]  # noqa: E731
+    few = lambda x, key: mlp(x, key)[:classes]  # noqa: E731
     x = jax.random.uniform(key, SHAPE)
     y = jnp.argmax(few(x, key))
     with pytest.raises(ValueError, match=rf"has {classes - 1}. Set n <= {classes - 1}"):

@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from known_models import ORDER, known_margins
 from rows import slow_but
 
 from jaxdiff.attacks import autoattack
 from jaxdiff.attacks.pool import pooled
 
 SHAPE = (3, 3, 1)
-DUAL = {"linf": 1, "l2": 2, "l1": np.inf}
 
 
 def _model(classes, seed=0):
@@ -23,29 +23,20 @@ def _images(n=12):
     return 0.5 + 0.04 * jax.random.normal(jax.random.key(1), (n, *SHAPE))
 
 
-def _margins(w, x, y, norm):
-    """The least norm that changes the class of each image: min over j of (z_y - z_j) / |w_y - w_j|_dual."""
-    z = np.asarray(x.reshape(len(x), -1) - 0.5) @ np.asarray(w).T
-    gaps = z[np.arange(len(x)), y][:, None] - z
-    widths = np.linalg.norm(np.asarray(w)[y][:, None] - np.asarray(w)[None], DUAL[norm], axis=-1)
-    return np.where(np.arange(len(w)) == y[:, None], np.inf, gaps / np.maximum(widths, 1e-9)).min(1)
-
-
 @pytest.mark.parametrize("norm", slow_but(["linf", "l2", "l1"], "linf"))
 def test_a_linear_model_falls_exactly_beyond_its_margin(norm):
     """At the median margin half of the images stand, and they are the right half."""
     w, model = _model(5)
     x = _images()
     y = np.asarray(jax.vmap(lambda x: model(x, None).argmax())(x))
-    margins = _margins(w, x, y, norm)
+    margins = known_margins(w, x, y, norm)
     assert margins.min() > 0
     radius = float(np.median(margins))
     attacks = autoattack.standard(norm, radius, 5, steps=20, queries=10)
     keys = jax.random.split(jax.random.key(2), len(x))
     found = jax.jit(lambda *batch: autoattack.in_order(attacks, 4)(model, *batch))(x, y, keys)
     np.testing.assert_array_equal(found.won, margins < radius)
-    order = {"linf": np.inf, "l2": 2, "l1": 1}[norm]
-    norms = np.linalg.norm(np.asarray(found.x - x).reshape(len(x), -1), order, axis=1)
+    norms = np.linalg.norm(np.asarray(found.x - x).reshape(len(x), -1), ORDER[norm], axis=1)
     assert norms.max() <= radius + 1e-6
     seen = jax.vmap(lambda x: model(x, None).argmax())(found.x)
     np.testing.assert_array_equal(seen != y, found.won)
@@ -57,7 +48,7 @@ def test_every_attack_works_on_what_is_left():
     x = _images()
     y = np.array(jax.vmap(lambda x: model(x, None).argmax())(x))
     y[3] = (y[3] + 1) % 4
-    radius = float(np.median(_margins(w, x, y, "linf")))
+    radius = float(np.median(known_margins(w, x, y, "linf")))
     attacks = autoattack.standard("linf", radius, 4, steps=10, queries=7)
     keys = jax.random.split(jax.random.key(2), len(x))
     run = lambda attacks, todo: jax.jit(  # noqa: E731
@@ -83,13 +74,13 @@ def test_two_and_three_classes(classes):
     w, model = _model(classes)
     x = _images(6)
     y = np.asarray(jax.vmap(lambda x: model(x, None).argmax())(x))
-    radius = float(np.median(_margins(w, x, y, "linf")))
+    radius = float(np.median(known_margins(w, x, y, "linf")))
     attacks = autoattack.plus("linf", radius, classes, steps=5, queries=5)
     assert list(attacks) == ["apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"]
     chosen = {name: attacks[name] for name in ("apgd-dlr", "apgd-t")}
     keys = jax.random.split(jax.random.key(2), len(x))
     found = jax.jit(lambda *batch: autoattack.in_order(chosen, 3)(model, *batch))(x, y, keys)
-    np.testing.assert_array_equal(found.won, _margins(w, x, y, "linf") < radius)
+    np.testing.assert_array_equal(found.won, known_margins(w, x, y, "linf") < radius)
 
 
 def test_rand_averages_gradients():

@@ -4,30 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from known_models import INSIDE, KEY, SHAPE, clear_winner, curved
+from rows import slow_but
 
 from jaxdiff.attacks.ddn import ddn
 
-SHAPE = (4, 5, 1)
-INSIDE = jnp.full(SHAPE, 0.5)
-KEY = jax.random.key(0)
 
-
-def _linear(classes, scale=1.0):
-    """Logits W x + b of a clear winner at `INSIDE`, that winner, and the distances to the boundaries with the other classes."""
-    rng = np.random.default_rng(1)
-    w = rng.normal(size=(classes, *SHAPE)).astype(np.float32)
-    z = 0.5 * rng.normal(size=classes).astype(np.float32)
-    y = np.argmax(z)
-    z[y] += 1
-    distances = [(z[y] - z[j]) / np.linalg.norm(w[j] - w[y]) for j in range(classes) if j != y]
-    classifier = lambda x, key: scale * (z + jnp.einsum("khwc,hwc->k", w, x - INSIDE))  # noqa: E731
-    return classifier, jnp.asarray(y), distances
-
-
-@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize("classes", slow_but([2, 3, 10], 2, 10))
 def test_linear_models(classes):
     """The least perturbation is margin / |w|_2: found from above, within 3 % if the softmax is as good as a maximum."""
-    classifier, y, distances = _linear(classes, scale=20.0)
+    classifier, y, distances = clear_winner(classes, scale=20.0)
     found = jax.jit(lambda y: ddn(levels=None).run(classifier, INSIDE, y, KEY))(y)
     assert found.won and jnp.argmax(classifier(found.x, None)) != y
     assert 1.0 <= -found.loss / min(distances) <= 1.03
@@ -37,7 +23,7 @@ def test_linear_models(classes):
 
 def test_targets_are_reached():
     """Every class, and not nearer than the nearest boundary; a label that is there already needs nothing."""
-    classifier, y, distances = _linear(3)
+    classifier, y, distances = clear_winner(3)
     targets = jnp.arange(3)
     found = jax.jit(jax.vmap(lambda t: ddn(60, levels=8, targeted=True).run(classifier, INSIDE, t, KEY)))(
         targets
@@ -57,17 +43,12 @@ def test_a_flat_loss_is_left_in_any_direction():
     assert found.won and jnp.max(jnp.abs(found.x - INSIDE)) > 0.1
 
 
-def _curved(x, key):
-    w = np.random.default_rng(1).normal(size=(4, *SHAPE)).astype(np.float32)
-    return jnp.sin(3.0 * jnp.einsum("khwc,hwc->k", w, x)) * jnp.array([1.0, 2.0, 3.0, 4.0])
-
-
 def test_feasible_and_alone_as_in_a_batch():
     x = jnp.round(jax.random.uniform(KEY, (6, *SHAPE)), 1)
-    predict = jax.jit(jax.vmap(lambda x: jnp.argmax(_curved(x, None))))
+    predict = jax.jit(jax.vmap(lambda x: jnp.argmax(curved(x, None))))
     y = predict(x)
     keys = jax.random.split(KEY, 6)
-    run = lambda x, y, key: ddn(15).run(_curved, x, y, key)  # noqa: E731
+    run = lambda x, y, key: ddn(15).run(curved, x, y, key)  # noqa: E731
     batch = jax.jit(jax.vmap(run))(x, y, keys)
     assert jnp.all(batch.won) and jnp.min(batch.x) >= 0 and jnp.max(batch.x) <= 1
     assert jnp.all(predict(batch.x) != y)

@@ -85,14 +85,14 @@ def test_distance_approaches_the_optimum_from_above(name):
     np.testing.assert_array_equal(found.queries, BUDGET)
 
 
-@pytest.mark.parametrize("name", slow_but(ATTACKS, "hop_linf"))
+@pytest.mark.parametrize("name", slow_but(ATTACKS, "hop_linf", "boundary"))
 def test_only_decisions_count(name):
     """One-hot answers in place of logits change nothing, bit for bit."""
     for soft, hard in zip(_run(name), _run(name, hard=True), strict=True):
         np.testing.assert_array_equal(soft, hard)
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", slow_but(ATTACKS, "hop_linf", "boundary"))
 def test_won_means_within_the_radius(name):
     """Below the margin nothing wins, above what is reachable everything does; either way the image is feasible."""
     minimal = _minimal(name)
@@ -108,7 +108,7 @@ def test_won_means_within_the_radius(name):
     assert jnp.array_equal(_last(_run(name, radius=0.0)).x, X)
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", slow_but(ATTACKS, "hop_linf", "boundary"))
 def test_nothing_to_do_and_nothing_to_find(name):
     """A lost image comes back as it is, after one block; so does one that a stubborn classifier never loses."""
     lost = _run(name, y=(Y + 1) % 3, radius=0.0)

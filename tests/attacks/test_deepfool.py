@@ -4,55 +4,40 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from known_models import DUAL, INSIDE, KEY, ORDER, SHAPE, curved, near_boundaries, run_jitted
 
 from jaxdiff.attacks.deepfool import deepfool
 from jaxdiff.attacks.l1 import l1
 from jaxdiff.attacks.threat import l2, linf
 
 THREATS = {"linf": linf, "l2": l2, "l1": l1}
-DUAL = {"linf": 1, "l2": 2, "l1": np.inf}
-SHAPE = (4, 5, 1)
-INSIDE = jnp.full(SHAPE, 0.5)
-KEY = jax.random.key(0)
-
-
-def _linear(classes):
-    """Logits W x + b that are small at `INSIDE`, so that the boundaries are nearer than the box, and their winner."""
-    rng = np.random.default_rng(10)  # the nearest of ten boundaries is not that with the runner-up
-    w = rng.normal(size=(classes, *SHAPE)).astype(np.float32)
-    z = 0.3 * rng.normal(size=classes).astype(np.float32)
-    classifier = lambda x, key: z + jnp.einsum("khwc,hwc->k", w, x - INSIDE)  # noqa: E731
-    return classifier, jnp.asarray(np.argmax(z)), z, w
 
 
 def _distance(norm, z, w, j, y):
     return (z[y] - z[j]) / np.linalg.norm(np.ravel(w[j] - w[y]), DUAL[norm])
 
 
-def _run(attack, classifier, x, y):
-    return jax.jit(lambda x, y: attack.run(classifier, x, y, KEY))(x, y)
-
-
 @pytest.mark.parametrize(
     ("norm", "classes", "overshoot"), [("linf", 2, 0.02), ("linf", 3, 0.3), ("l2", 10, 0.02), ("l1", 10, 0.1)]
 )
 def test_linear_models_are_left_by_the_nearest_boundary(norm, classes, overshoot):
-    classifier, y, z, w = _linear(classes)
+    classifier, y, z, w = near_boundaries(classes)
     least = min(_distance(norm, z, w, j, y) for j in range(classes) if j != y)
-    found = _run(deepfool(THREATS[norm](jnp.inf), steps=6, overshoot=overshoot), classifier, INSIDE, y)
+    found = run_jitted(deepfool(THREATS[norm](jnp.inf), steps=6, overshoot=overshoot), classifier, INSIDE, y)
     assert found.won and jnp.argmax(classifier(found.x, None)) != y
     np.testing.assert_allclose(-found.loss, (1 + overshoot) * least, rtol=1e-4)
-    order = {1: np.inf, 2: 2, np.inf: 1}[DUAL[norm]]
-    np.testing.assert_allclose(np.linalg.norm(np.ravel(found.x - INSIDE), order), -found.loss, rtol=1e-6)
+    np.testing.assert_allclose(
+        np.linalg.norm(np.ravel(found.x - INSIDE), ORDER[norm]), -found.loss, rtol=1e-6
+    )
 
 
 def test_only_the_candidates_are_looked_at():
     """With two classes the runner-up is attacked, although another class is nearer."""
-    classifier, y, z, w = _linear(10)
+    classifier, y, z, w = near_boundaries(10)
     runner_up = np.argsort(z)[-2]
     distances = {j: _distance("l2", z, w, j, y) for j in range(10) if j != y}
     assert min(distances, key=distances.get) != runner_up
-    found = _run(deepfool(l2(jnp.inf), steps=3, classes=2), classifier, INSIDE, y)
+    found = run_jitted(deepfool(l2(jnp.inf), steps=3, classes=2), classifier, INSIDE, y)
     np.testing.assert_allclose(-found.loss, 1.02 * distances[runner_up], rtol=1e-4)
 
 
@@ -80,7 +65,7 @@ def test_the_candidates_are_those_of_the_clean_image():
 
 def test_the_radius_only_judges():
     """A radius below the distance gives x back, with the distance; one above it the adversarial point."""
-    classifier, y, z, w = _linear(3)
+    classifier, y, z, w = near_boundaries(3)
     least = 1.02 * min(_distance("l2", z, w, j, y) for j in range(3) if j != y)
     attack = jax.jit(lambda radius: deepfool(l2(radius), steps=3).run(classifier, INSIDE, y, KEY))
     near, far = attack(0.99 * least), attack(1.01 * least)
@@ -91,23 +76,19 @@ def test_the_radius_only_judges():
 
 
 def test_a_lost_label_needs_nothing():
-    classifier, y, _, _ = _linear(3)
-    found = _run(deepfool(linf(0.0), steps=3), classifier, INSIDE, (y + 1) % 3)
+    classifier, y, _, _ = near_boundaries(3)
+    found = run_jitted(deepfool(linf(0.0), steps=3), classifier, INSIDE, (y + 1) % 3)
     assert found.won and found.loss == 0 and jnp.array_equal(found.x, INSIDE)
-
-
-def _curved(x, key):
-    return jnp.sin(3.0 * jnp.einsum("khwc,hwc->k", _linear(4)[3], x)) * jnp.array([1.0, 2.0, 3.0, 4.0])
 
 
 def test_it_stands_still_once_the_label_is_lost():
     """More steps change nothing, the images stay in the box, and vmap is a loop."""
     x = jnp.round(jax.random.uniform(KEY, (6, *SHAPE)), 1)
-    y = jax.jit(jax.vmap(lambda x: jnp.argmax(_curved(x, None))))(x)
-    few = jax.jit(jax.vmap(lambda x, y: deepfool(l2(jnp.inf), 15).run(_curved, x, y, KEY)))(x, y)
+    y = jax.jit(jax.vmap(lambda x: jnp.argmax(curved(x, None))))(x)
+    few = jax.jit(jax.vmap(lambda x, y: deepfool(l2(jnp.inf), 15).run(curved, x, y, KEY)))(x, y)
     assert np.mean(few.won) > 0.8 and few.won[1] and np.all(few.queries == 15)
     assert jnp.min(few.x) >= 0 and jnp.max(few.x) <= 1
-    alone = _run(deepfool(l2(jnp.inf), 30), _curved, x[1], y[1])
+    alone = run_jitted(deepfool(l2(jnp.inf), 30), curved, x[1], y[1])
     np.testing.assert_allclose(alone.x, few.x[1], atol=1e-5)
 
 

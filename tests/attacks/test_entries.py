@@ -3,12 +3,14 @@
 And what comes out of it says what it is: whether it has moved, who has won, whether the example can be believed.
 """
 
+import itertools
 import pickle
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rows import slow_but
 
 from jaxdiff.attacks import (
     apgd,
@@ -52,20 +54,30 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("case", WRONG)
-@pytest.mark.parametrize("run", [POOL, ORDER], ids=["pooled", "in_order"])
-def test_a_wrong_batch_is_refused(run, case):
-    x, y, words = WRONG[case]
-    with pytest.raises(ValueError, match=words):
-        run(CLASSIFIER, x, y, KEYS)
+BATCHED, SINGLE = {"pooled": POOL, "in_order": ORDER}, {"stepwise": STEPWISE, "plain": PLAIN}
 
 
-@pytest.mark.parametrize("case", [c for c in WRONG if c not in ("float labels", "labels from 1")])
-@pytest.mark.parametrize("attack", [STEPWISE, PLAIN], ids=["stepwise", "plain"])
-def test_a_wrong_example_is_refused(attack, case):
+def every_case_with(first, second, cases):
+    """All of `cases` with the entry `first` by default, and one with `second`."""
+    rows = itertools.product((first, second), cases)
+    return slow_but(rows, *((first, case) for case in cases), (second, "signed"))
+
+
+@pytest.mark.parametrize(("name", "case"), every_case_with("pooled", "in_order", WRONG))
+def test_a_wrong_batch_is_refused(name, case):
     x, y, words = WRONG[case]
     with pytest.raises(ValueError, match=words):
-        attack(CLASSIFIER, x[0], y[0], KEYS[0])
+        BATCHED[name](CLASSIFIER, x, y, KEYS)
+
+
+@pytest.mark.parametrize(
+    ("name", "case"),
+    every_case_with("stepwise", "plain", [c for c in WRONG if c not in ("float labels", "labels from 1")]),
+)
+def test_a_wrong_example_is_refused(name, case):
+    x, y, words = WRONG[case]
+    with pytest.raises(ValueError, match=words):
+        SINGLE[name](CLASSIFIER, x[0], y[0], KEYS[0])
 
 
 BROKEN = {
@@ -207,9 +219,9 @@ def test_a_single_attack_says_so_too():
     "attack",
     [
         STEPWISE,
-        untargeted(apgd(l2(0.01), 2), margin()),
+        pytest.param(untargeted(apgd(l2(0.01), 2), margin()), marks=pytest.mark.slow),
         fab(linf(0.1), 3),
-        fab(linf(0.001), 3),
+        pytest.param(fab(linf(0.001), 3), marks=pytest.mark.slow),
         restarts(STEPWISE, 2, margin()),
         multi_targeted(apgd(linf(0.05), 2), targeted_margin(), 2),
         carlini_wagner(2, 10),

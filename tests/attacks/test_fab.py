@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from known_models import DUAL, INSIDE, KEY, ORDER, SHAPE, curved, near_boundaries, run_jitted
 from rows import slow_but
 
 from jaxdiff.attacks.fab import _random_start, fab, fab_targeted
@@ -12,28 +13,10 @@ from jaxdiff.attacks.minimal import GRADIENTS_AT_ONCE, boundaries, highest
 from jaxdiff.attacks.threat import l2, linf
 
 THREATS = {"linf": linf, "l2": l2, "l1": l1}
-ORDER = {"linf": np.inf, "l2": 2, "l1": 1}
-DUAL = {"linf": 1, "l2": 2, "l1": np.inf}
-SHAPE = (4, 5, 1)
-INSIDE = jnp.full(SHAPE, 0.5)
-KEY = jax.random.key(0)
-
-
-def _linear(classes, x=INSIDE):
-    """Logits W x + b that are small at x, so that boundaries are near, and their winner."""
-    rng = np.random.default_rng(10)  # the nearest of ten boundaries is not that with the runner-up
-    w = rng.normal(size=(classes, *SHAPE)).astype(np.float32)
-    z = 0.3 * rng.normal(size=classes).astype(np.float32)
-    classifier = lambda image, key: z + jnp.einsum("khwc,hwc->k", w, image - x)  # noqa: E731
-    return classifier, jnp.asarray(np.argmax(z)), z, w
-
-
-def _run(attack, classifier, x, y):
-    return jax.jit(lambda x, y: attack.run(classifier, x, y, KEY))(x, y)
 
 
 def _least(norm, classes):
-    _, y, z, w = _linear(classes)
+    _, y, z, w = near_boundaries(classes)
     others = [j for j in range(classes) if j != y]
     return min((z[y] - z[j]) / np.linalg.norm(np.ravel(w[j] - w[y]), DUAL[norm]) for j in others)
 
@@ -50,9 +33,9 @@ def _least(norm, classes):
 )
 def test_linear_models(norm, classes, make, before):
     """The least perturbation is margin / |w|_dual over all classes: found from above, within 1 %."""
-    classifier, y, _, _ = _linear(classes)
+    classifier, y, _, _ = near_boundaries(classes)
     attack = make(THREATS[norm](jnp.inf))
-    found = _run(attack, classifier, INSIDE, y)
+    found = run_jitted(attack, classifier, INSIDE, y)
     assert found.won and jnp.argmax(classifier(found.x, None)) != y
     assert 1.0 <= -found.loss / _least(norm, classes) <= 1.01
     np.testing.assert_allclose(
@@ -65,14 +48,14 @@ def test_linear_models(norm, classes, make, before):
 def test_the_box_is_part_of_the_problem(norm):
     """Where pixels come to the border the least perturbation is that of the exact projection, and longer than without."""
     x = jnp.full(SHAPE, 0.9)  # pixels have little room on one side
-    _, y, _, w = _linear(2, x)
+    _, y, _, w = near_boundaries(2, x)
     z = 2.5 * np.eye(2, dtype=np.float32)[y]
     classifier = lambda image, key: z + jnp.einsum("khwc,hwc->k", w, image - x)  # noqa: E731
     f, normal = z[1 - y] - z[y], w[1 - y] - w[y]
     threat = THREATS[norm](jnp.inf)
     least = threat.norm(threat.to_plane(x, jnp.asarray(normal), jnp.asarray(-f)))
     assert least > 1.05 * abs(f) / np.linalg.norm(normal.ravel(), DUAL[norm])
-    found = _run(fab(threat, 15), classifier, x, y)
+    found = run_jitted(fab(threat, 15), classifier, x, y)
     assert 1.0 <= -found.loss / least <= 1.02
     assert jnp.min(found.x) >= 0 and jnp.max(found.x) <= 1
 
@@ -95,7 +78,7 @@ def test_on_a_line_the_equations_are_scalars():
 
 def test_the_radius_only_judges():
     """A radius below the distance gives x back, with the distance; one above it the adversarial point."""
-    classifier, y, _, _ = _linear(3)
+    classifier, y, _, _ = near_boundaries(3)
     attack = jax.jit(lambda radius, y: fab_targeted(linf(radius), 2, 4).run(classifier, INSIDE, y, KEY))
     least = _least("linf", 3)
     near, far = attack(0.99 * least, y), attack(1.01 * least, y)
@@ -109,18 +92,13 @@ def test_the_radius_only_judges():
     assert lost.won and lost.loss == 0 and jnp.array_equal(lost.x, INSIDE)
 
 
-def _curved(x, key):
-    w = _linear(4)[3]
-    return jnp.sin(3.0 * jnp.einsum("khwc,hwc->k", w, x)) * jnp.array([1.0, 2.0, 3.0, 4.0])
-
-
 def test_feasible_and_alone_as_in_a_batch():
     """On a wild classifier every victory is a lost label within the radius and the box; vmap is a loop."""
     radius, attack = 0.2, fab_targeted(linf(0.2), 2, 4)
     x = jnp.round(jax.random.uniform(KEY, (7, *SHAPE)), 1)
-    predict = jax.jit(jax.vmap(lambda x: jnp.argmax(_curved(x, None))))
+    predict = jax.jit(jax.vmap(lambda x: jnp.argmax(curved(x, None))))
     y, keys = predict(x), jax.random.split(KEY, 7)
-    run = lambda x, y, key: attack.run(_curved, x, y, key)  # noqa: E731
+    run = lambda x, y, key: attack.run(curved, x, y, key)  # noqa: E731
     batch = jax.jit(jax.vmap(run))(x, y, keys)
     assert np.sum(batch.won) >= 3
     assert jnp.max(jnp.abs(batch.x - x)) <= radius
@@ -137,7 +115,9 @@ def test_restarts_leave_a_plateau():
     def classifier(x, key):
         return jnp.array([0.0, jax.nn.relu(jnp.max(jnp.abs(x - INSIDE)) - 0.1) - 0.05])
 
-    first, more = (_run(fab(linf(0.32), 10, restarts=n), classifier, INSIDE, jnp.asarray(0)) for n in (1, 3))
+    first, more = (
+        run_jitted(fab(linf(0.32), 10, restarts=n), classifier, INSIDE, jnp.asarray(0)) for n in (1, 3)
+    )
     assert not first.won and more.won
     assert 0.1499 < -more.loss < 0.155
 
@@ -156,12 +136,14 @@ def test_more_restarts_contain_fewer():
 
     def classifier(x, key):
         jax.debug.callback(lambda x: seen.append(x.tobytes()), x)
-        return _linear(3)[0](x, key)
+        return near_boundaries(3)[0](x, key)
 
-    y, begins = _linear(3)[1], []
+    y, begins = near_boundaries(3)[1], []
     for restarts in (1, 2, 3):
         seen.clear()
-        _run(fab_targeted(linf(0.3), 2, 1, restarts=restarts), classifier, INSIDE, y).x.block_until_ready()
+        run_jitted(
+            fab_targeted(linf(0.3), 2, 1, restarts=restarts), classifier, INSIDE, y
+        ).x.block_until_ready()
         jax.effects_barrier()
         begins.append(set(seen))
     assert begins[0] < begins[1] < begins[2]
@@ -202,7 +184,7 @@ def test_flawed_classifiers_do_not_spoil_the_image(norm):
 
 
 def test_bad_arguments():
-    classifier, y, _, _ = _linear(3)
+    classifier, y, _, _ = near_boundaries(3)
     for make in [
         lambda: fab(l2(1.0)._replace(to_plane=None)),
         lambda: fab(l2(1.0), steps=0),

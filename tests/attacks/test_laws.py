@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from known_models import KEY, ORDER, SHAPE, known_margins, mlp
 from rows import slow_but
 
 from jaxdiff.attacks import autoattack, directions
@@ -25,16 +26,7 @@ from jaxdiff.attacks.pool import pooled
 from jaxdiff.attacks.square import square_l1, square_l2, square_linf
 from jaxdiff.attacks.threat import l2, linf
 
-SHAPE = (4, 5, 1)
 CLASSES = 5
-ORDER = {"linf": np.inf, "l2": 2, "l1": 1}
-HIDDEN = jax.random.normal(jax.random.key(8), (6, 20)) / 2
-LAST = jax.random.normal(jax.random.key(9), (CLASSES, 6)) * 2
-KEY = jax.random.key(0)
-
-
-def _mlp(x, key):
-    return LAST @ jnp.tanh(HIDDEN @ (4 * x.ravel() - 2))
 
 
 def _linear(classes, shape=SHAPE):
@@ -50,16 +42,6 @@ def _batch(classifier, n, shape=SHAPE, spread=0.04):
 
 def _norms(x_adv, x, norm):
     return np.linalg.norm(np.asarray(x_adv - x).reshape(len(x), -1), ORDER[norm], axis=1)
-
-
-def _margins(w, x, y, norm):
-    """The least norm that changes the class of each image: min over j of (z_y - z_j) / |w_y - w_j|_dual."""
-    w, y = np.asarray(w), np.asarray(y)
-    z = np.asarray(x.reshape(len(x), -1) - 0.5) @ w.T
-    dual = {"linf": 1, "l2": 2, "l1": np.inf}[norm]
-    widths = np.linalg.norm(w[y][:, None] - w[None], dual, axis=-1)
-    gaps = z[np.arange(len(x)), y][:, None] - z
-    return np.where(np.arange(len(w)) == y[:, None], np.inf, gaps / np.maximum(widths, 1e-9)).min(1)
 
 
 def _check_fallen(found, classifier, x, y, norm, radius):
@@ -86,16 +68,16 @@ BY_RADIUS = {
 def test_a_larger_radius_breaks_more_within_the_budget(name):
     """In a pool, by the same keys: more images fall, and those that stand at either radius stand less firmly."""
     radii, make = BY_RADIUS[name]
-    x, y, keys = _batch(_mlp, 32, spread=0.2)
+    x, y, keys = _batch(mlp, 32, spread=0.2)
     x = jnp.clip(x, 0.0, 1.0)
-    run = jax.jit(lambda radius: pooled(make(radius), 8)(_mlp, x, y, keys))
+    run = jax.jit(lambda radius: pooled(make(radius), 8)(mlp, x, y, keys))
     found = [jax.tree.map(np.asarray, run(radius)) for radius in radii]
     smaller, larger = found
     assert np.sum(larger.won) >= np.sum(smaller.won) + 6
     both = ~smaller.won & ~larger.won
     assert np.sum(both) >= 4 and np.mean(larger.loss[both] > smaller.loss[both]) >= 0.8
     for best, radius in zip(found, radii, strict=True):
-        _check_fallen(best, _mlp, x, y, "l2" if name.endswith("l2") else "linf", radius)
+        _check_fallen(best, mlp, x, y, "l2" if name.endswith("l2") else "linf", radius)
         if name in BUDGETS:
             spent = 55 if name == "nes" else 40
             assert np.max(best.queries) <= BUDGETS[name]
@@ -114,9 +96,9 @@ BY_STEPS = {
 @pytest.mark.parametrize("name", slow_but(BY_STEPS, "carlini_wagner"))
 def test_more_steps_are_never_worse(name):
     """A longer run begins as the shorter one does: no image fares worse by it, and some fare better."""
-    x, y, keys = _batch(_mlp, 16, spread=0.2)
+    x, y, keys = _batch(mlp, 16, spread=0.2)
     x = jnp.clip(x, 0.0, 1.0)
-    run = lambda n: jax.vmap(lambda *problem: BY_STEPS[name](n).run(_mlp, *problem))(x, y, keys)  # noqa: E731
+    run = lambda n: jax.vmap(lambda *problem: BY_STEPS[name](n).run(mlp, *problem))(x, y, keys)  # noqa: E731
     few, many = jax.tree.map(np.asarray, jax.jit(lambda: (run(2), run(6)))())
     assert np.all(many.won >= few.won)
     same = many.won == few.won
@@ -195,7 +177,7 @@ def test_every_stage_falls_at_the_margin(version, norm, classes, stage):
     """Alone it breaks what is well within the radius, and nothing that is beyond it."""
     w, model = _linear(classes)
     x, y, keys = _batch(model, 16)
-    margins = _margins(w, x, y, norm)
+    margins = known_margins(w, x, y, norm)
     radius = float(np.quantile(margins, 0.7))
     attack = ENSEMBLES[version](norm, radius, classes)[stage]
     found = jax.jit(lambda: pooled(attack, 16)(model, x, y, keys))()
@@ -224,7 +206,7 @@ def _standard():
 
     run = jax.jit(run)
     traced = lambda radius, scale, rounded: run(jnp.float32(radius), jnp.float32(scale), rounded)  # noqa: E731
-    return traced, _margins(w, x, y, "linf"), model, x, y
+    return traced, known_margins(w, x, y, "linf"), model, x, y
 
 
 APGD = STEPS + 1  # evaluations of one run
@@ -283,4 +265,4 @@ def test_a_thousand_classes():
     for found in jax.jit(lambda: [batched(attack) for attack in attacks.values()])():
         _check_fallen(found, model, x, y, "linf", radius)
         assert np.all(found.won)
-    assert np.all(_margins(w, x, y, "linf") > 0)
+    assert np.all(known_margins(w, x, y, "linf") > 0)

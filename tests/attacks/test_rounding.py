@@ -18,7 +18,6 @@ RNG = np.random.default_rng(0)
 W = RNG.normal(size=(48, 32)).astype(np.float32)
 V = RNG.normal(size=(32, 10)).astype(np.float32) / 6
 X = RNG.uniform(size=(32, 48)).astype(np.float32)
-SCALES = [1000.0, 300.0, 1024.0, 37.5]
 
 
 def scaled(scale):
@@ -32,11 +31,21 @@ OBJECTIVES = {
 }
 
 
-CASES = [("cross_entropy", s) for s in SCALES] + [("towards the top", 300.0), ("kl to itself", 1000.0)]
+# (objective, scale, how many of the 32 gradients vanish at least and at most); the last is the control.
+CASES = [
+    ("cross_entropy", 1000.0, 24, 32),
+    ("cross_entropy", 300.0, 16, 32),
+    ("cross_entropy", 1024.0, 24, 32),
+    ("towards the top", 300.0, 16, 32),
+    ("kl to itself", 1000.0, 28, 32),
+    ("cross_entropy", 37.5, 0, 2),
+]
 
 
-@pytest.mark.parametrize(("objective", "scale"), slow_but(CASES, CASES[0], *CASES[-2:]))
-def test_a_vanished_gradient_is_zero_eagerly_compiled_and_at_every_width(objective, scale):
+@pytest.mark.parametrize(
+    ("objective", "scale", "least", "most"), slow_but(CASES, CASES[0], CASES[3], CASES[4], CASES[5])
+)
+def test_a_vanished_gradient_is_zero_eagerly_compiled_and_at_every_width(objective, scale, least, most):
     classifier = scaled(scale)
     labels = jnp.argmax(jax.vmap(classifier)(X), axis=1)
     slope = jax.vmap(jax.grad(lambda x, y: OBJECTIVES[objective](classifier(x), y)))
@@ -44,7 +53,7 @@ def test_a_vanished_gradient_is_zero_eagerly_compiled_and_at_every_width(objecti
     eager, whole = np.asarray(slope(X, labels)), np.asarray(compiled(X, labels))
     parts = np.concatenate([compiled(X[i : i + 4], labels[i : i + 4]) for i in range(0, 32, 4)])
     vanished = (eager == 0).all(1)
-    assert vanished.sum() > (15 if scale > 100 else -1)
+    assert least <= vanished.sum() <= most
     for other in (whole, parts):
         np.testing.assert_array_equal((other == 0).all(1), vanished)
         if objective != "kl to itself":  # whose gradient is a difference of equal numbers, rounded

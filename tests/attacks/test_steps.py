@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rows import slow_but
 from scipy.special import ndtr
 
 from jaxdiff.attacks import apgd, apgd_l1, boundary, carlini_wagner, ddn, hop_skip_jump, l1, l2, linf
@@ -47,8 +48,14 @@ def _close(a, b):
     np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-6)
 
 
-@pytest.mark.parametrize(("levels", "init_norm"), [(None, 0.3), (32, 0.2), (None, 9.0)])
-@pytest.mark.parametrize("targeted", [False, True])
+DDN = [
+    (levels, norm, targeted)
+    for targeted in (False, True)
+    for levels, norm in ((None, 0.3), (32, 0.2), (None, 9.0))
+]
+
+
+@pytest.mark.parametrize(("levels", "init_norm", "targeted"), slow_but(DDN, *DDN[:3], (32, 0.2, True)))
 def test_ddn(levels, init_norm, targeted):
     """x + eps d / |d|, eps times 1 -+ gamma by the answer at x_k, a step of lr_k along the unit gradient, from delta = 0."""
     gamma, steps = 0.2, 7
@@ -72,7 +79,7 @@ def test_ddn(levels, init_norm, targeted):
     assert k == steps - 1 and {True, False} == set(seen)
 
 
-@pytest.mark.parametrize("confidence", [0.0, 0.6])
+@pytest.mark.parametrize("confidence", slow_but([0.0, 0.6], 0.6))
 def test_carlini_wagner(confidence):
     """Adam on w, from w(x) and with no memory for each of the constants; |x' - x|^2 and not its root; c by bisection."""
     search, steps, lr, first = 4, 5, 0.1, 0.5

@@ -1,12 +1,7 @@
 """Every bad input of tests/data/refused_data.py is refused in words."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import refusals
-
-sys.path.insert(0, str(Path(__file__).parent))
 import refused_data
 
 told = refusals.fixture("data/refused_data.py")

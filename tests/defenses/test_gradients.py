@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from bent import W, bent
 from gaussians import exact_denoiser
 
 from jaxdiff.attacks import bpda
@@ -15,17 +16,12 @@ from jaxdiff.diffusion.grids import uniform
 
 PROCESS = VP()
 ALL = {"images": 6, "left_out": 0}
-W = jax.random.normal(jax.random.key(3), (3, 8))
 X = jax.random.uniform(jax.random.key(4), (6, 8))
 Y = jnp.arange(6) % 3
 
 
 def _linear(x, key):
     return W @ x
-
-
-def _bent(x, key):
-    return jnp.sin(2 * W @ x)
 
 
 def _difference(logits, y):
@@ -38,8 +34,8 @@ def _purifier(steps, make=euler_maruyama, **kwargs):
 
 def test_surrogate_is_the_purification_of_fewer_steps(key):
     """Forward and backward, from the same noised image."""
-    surrogate = attackers_view(_bent, _purifier(8, ddpm, surrogate_steps=4), "surrogate")
-    short = attackers_view(_bent, _purifier(4, ddpm), "exact")
+    surrogate = attackers_view(bent, _purifier(8, ddpm, surrogate_steps=4), "surrogate")
+    short = attackers_view(bent, _purifier(4, ddpm), "exact")
     both = jax.jit(
         lambda x: [jax.value_and_grad(lambda x: jnp.sum(v(x, key)))(x) for v in (surrogate, short)]
     )
@@ -49,7 +45,7 @@ def test_surrogate_is_the_purification_of_fewer_steps(key):
 
 def test_bpda_and_adjoint_see_the_full_defense(key):
     purify = _purifier(8)
-    views = [attackers_view(_bent, purify, g) for g in ("exact", "bpda", "adjoint")]
+    views = [attackers_view(bent, purify, g) for g in ("exact", "bpda", "adjoint")]
     exact, *others = jax.jit(lambda x: [view(x, key) for view in views])(X[0])
     for other in others:
         np.testing.assert_allclose(other, exact, rtol=1e-5)
@@ -71,7 +67,7 @@ def test_unknown_views_are_refused_in_words():
 def test_report_on_a_shrinking_defense(key):
     """x -> c x + noise: bpda points where the exact gradient does and is 1/c as long; nothing depends on the noise."""
     shrink = lambda x, key: 0.3 * x + 0.1 * jax.random.normal(key, x.shape)  # noqa: E731
-    row = gradient_report(_bent, shrink, X, Y, key, modes=["bpda"])["bpda"]
+    row = gradient_report(bent, shrink, X, Y, key, modes=["bpda"])["bpda"]
     expected = {"cosine": 1.0, "relative_error": 1 / 0.3 - 1, "norm_ratio": 1 / 0.3, "sign_agreement": 1.0}
     assert row == pytest.approx(expected | ALL, rel=1e-4)
 
@@ -84,13 +80,13 @@ def test_images_without_a_gradient_are_counted_and_left_out(key):
         return 0.3 * x
 
     x = X.at[:2].set(0.0)
-    report = gradient_report(_bent, shrink, x, Y, key, modes=["bpda"])
+    report = gradient_report(bent, shrink, x, Y, key, modes=["bpda"])
     expected = {"cosine": 1.0, "relative_error": 1 / 0.3 - 1, "norm_ratio": 1 / 0.3, "sign_agreement": 1.0}
     assert report["bpda"] == pytest.approx(expected | {"images": 6, "left_out": 2}, rel=1e-4)
     assert report["finite_differences"]["left_out"] == 2
     assert report["finite_differences"]["relative_error"] < 1e-2
     assert "2 of 6 images have no gradient" in report_text(report)
-    none = report_text(gradient_report(_bent, shrink, x[:2], Y[:2], key, modes=["bpda"]))
+    none = report_text(gradient_report(bent, shrink, x[:2], Y[:2], key, modes=["bpda"]))
     assert "2 of 2 images have no gradient" in none and "CANNOT be trusted" in none
 
 
@@ -116,7 +112,7 @@ def test_report_on_a_blind_attacker(key):
 
 def test_exact_agrees_with_finite_differences_and_nothing_else_does(key):
     purify = _purifier(8, surrogate_steps=2)
-    report = gradient_report(_bent, purify, X, Y, key)
+    report = gradient_report(bent, purify, X, Y, key)
     assert set(report) == {"exact", "bpda", "blind", "adjoint", "surrogate", "finite_differences"}
     assert report["finite_differences"]["relative_error"] < 1e-2
     assert report["exact"] == pytest.approx(
@@ -126,7 +122,7 @@ def test_exact_agrees_with_finite_differences_and_nothing_else_does(key):
     assert 0.03 < report["adjoint"]["relative_error"] < 1.0  # of first order in 1/8, and the report says so
     assert report["adjoint"]["relative_error"] > 5 * report["finite_differences"]["relative_error"]
     assert "left out" in report_text(report) and "no gradient" not in report_text(report)
-    lying = gradient_report(_bent, bpda(lambda x, key: purify(x, key)), X, Y, key, modes=[])
+    lying = gradient_report(bent, bpda(lambda x, key: purify(x, key)), X, Y, key, modes=[])
     assert lying["finite_differences"]["relative_error"] > 0.1
     text = report_text(report)
     assert "can be trusted" in text and "| adjoint |" in text
@@ -137,7 +133,7 @@ def test_exact_agrees_with_finite_differences_and_nothing_else_does(key):
 def test_report_shows_the_error_of_the_adjoint(key):
     """It can be seen when steps are few, and falls with them; on Gaussian data only the length is wrong."""
     few, many = (
-        gradient_report(_bent, _purifier(n), X, Y, key, modes=["adjoint"], directions=1)["adjoint"]
+        gradient_report(bent, _purifier(n), X, Y, key, modes=["adjoint"], directions=1)["adjoint"]
         for n in (5, 40)
     )
     assert few["relative_error"] > 0.05 and few["relative_error"] > 4 * many["relative_error"]

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from draws import luck
 from rows import slow_but
 
 from jaxdiff.attacks import cross_entropy, linf, margin, pgd, untargeted
@@ -172,7 +173,7 @@ def test_a_vanished_gradient_is_seen_whatever_rounding_makes_of_it(make, width, 
         assert not np.any(found["flat"])
 
 
-@pytest.mark.parametrize("p", [0.9, 0.9999, 1 - 1e-6])
+@pytest.mark.parametrize("p", slow_but([0.9, 0.9999, 1 - 1e-6], 0.9999, 1 - 1e-6))
 def test_honest_confidence_is_no_masking(p):
     """Every image is given the label with probability p, by gradients as they should be."""
     gap = np.log(p / (1 - p))
@@ -198,7 +199,7 @@ def test_signal_to_noise_knows_no_scale_and_no_rounding(scale):
     assert signal_to_noise(rounded) == jnp.inf and "no noise" in eot_noise(np.array([jnp.inf])).words
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+@pytest.mark.parametrize("dtype", slow_but(["bfloat16", "float16", "float64"], "bfloat16", "float16"))
 def test_what_is_seen_in_every_precision(dtype, x64):
     """A large gradient, whose squares float16 does not hold, is neither noise nor nothing."""
     a, b = W1.astype(dtype), (30.0 * W2).astype(dtype)
@@ -280,19 +281,15 @@ def test_images_that_are_wrong_change_nothing():
         assert 1 / 16 < thresholds[name] < 2 / 16
 
 
-def _luck(key):
-    return (jax.random.key_data(key)[-1] >> 8).astype(jnp.float32) / 2**24
-
-
 def test_the_draw_of_the_judge_is_one_for_all_attacks_and_known_to_none():
     """Nothing moves: what was right stands, whatever the run. An attack that marks draws of its own hits no judge's."""
-    moods = lambda x, key: jnp.stack([_luck(key), 0.5 + 0.0 * jnp.sum(x)])  # noqa: E731
+    moods = lambda x, key: jnp.stack([luck(key), 0.5 + 0.0 * jnp.sum(x)])  # noqa: E731
     labels, keys = jnp.zeros(32, int), jax.random.split(KEY, 32)
     right = _seen(moods, labels=labels)["right"]
     assert 0.2 < jnp.mean(right) < 0.8
     idle = lambda radius: lambda classifier, x, y, key: x  # noqa: E731
-    marks = lambda radius: lambda classifier, x, y, key: x.at[0, 0, 0].set(_luck(jax.random.fold_in(key, 0)))  # noqa: E731
-    hit = lambda x, key: jnp.stack([0.5, 1.0 * (_luck(key) == x[0, 0, 0])])  # noqa: E731
+    marks = lambda radius: lambda classifier, x, y, key: x.at[0, 0, 0].set(luck(jax.random.fold_in(key, 0)))  # noqa: E731
+    hit = lambda x, key: jnp.stack([0.5, 1.0 * (luck(key) == x[0, 0, 0])])  # noqa: E731
     for classifier, attack, expected in ((moods, idle, right), (hit, marks, right | True)):
         one = jax.jit(jax.vmap(_stands(classifier, attack), (0, 0, 0, None, None)))
         for run in (0, 3):

@@ -176,7 +176,7 @@ def _by_hand(name, script):
     )
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize("name", slow_but(PROTOCOLS, "one_shot", "average", "at_least", "majority"))
 def test_what_stands_is_the_product_of_before_and_after(name):
     """For all pairs of scripts: of a verdict the product, of a share the draws that are right in both."""
     protocol = PROTOCOLS[name]
@@ -290,7 +290,7 @@ def test_the_judge_draws_what_no_attacker_has_seen(name):
         assert keys_seen(shown) == {_key_of(z) for z in judged.logits[:7]}
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize("name", slow_but(PROTOCOLS, "average", "majority", "known_randomness"))
 def test_what_is_no_example_is_neither_robust_nor_fallen(name):
     """Where values are traced: NaN, not finite, and standing nowhere; the other examples keep their verdicts."""
     protocol = PROTOCOLS[name]

@@ -140,7 +140,15 @@ def test_memory_of_remat():
     assert growth["none"] > 5 * growth["step"]
 
 
-@pytest.mark.parametrize("make", [list, np.asarray, lambda ts: np.asarray(ts, np.float16), tuple])
+@pytest.mark.parametrize(
+    "make",
+    [
+        list,
+        np.asarray,
+        lambda ts: np.asarray(ts, np.float16),
+        pytest.param(tuple, marks=pytest.mark.slow),
+    ],
+)
 def test_grids_and_images_come_as_lists_or_numpy_too(make, key):
     x, ts = np.array([0.5, -1.0, 2.0]), [1.0, 0.5, 0.125, 0.0]
     for run in (sample, trajectory):

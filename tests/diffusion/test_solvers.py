@@ -59,7 +59,7 @@ NOISE = Cosine(alpha_min=0.0)  # zero terminal SNR
 
 
 @pytest.mark.parametrize(("make", "order"), ODE_SOLVERS.values(), ids=ODE_SOLVERS)
-@pytest.mark.parametrize("kind", ["x0", "v"])
+@pytest.mark.parametrize("kind", slow_but(["x0", "v"], "v"))
 def test_order_of_convergence_from_pure_noise(make, order, kind, key):
     """alpha(1) = 0 takes nothing away: the same orders as everywhere, for what a network may predict there."""
     exact, x = exact_denoiser(NOISE), jnp.array([-1.5, 0.1, 2.0])
@@ -199,10 +199,20 @@ def _law(process, make, steps, start, end):
     return mean, var
 
 
-@pytest.mark.parametrize("noise", slow_but(PROCESSES, "cosine"))
-@pytest.mark.parametrize("make", SDE_SOLVERS.values(), ids=SDE_SOLVERS)
-def test_stochastic_marginals_converge_with_order_one(noise, make):
-    process, start, end = PROCESSES[noise], 0.8, 0.1
+MARGINALS = list(itertools.product(PROCESSES, SDE_SOLVERS))
+# Every solver once.
+QUICK_MARGINALS = [
+    ("vp", "ddpm"),
+    ("cosine", "ddpm_upper"),
+    ("vp", "ddim_eta1"),
+    ("cosine", "ddim_eta0.5"),
+    ("vp", "euler_maruyama"),
+]
+
+
+@pytest.mark.parametrize(("process", "name"), slow_but(MARGINALS, *QUICK_MARGINALS))
+def test_stochastic_marginals_converge_with_order_one(process, name):
+    process, make, start, end = PROCESSES[process], SDE_SOLVERS[name], 0.8, 0.1
     errors = []
     for steps in (40, 80):
         mean, var = _law(process, make, steps, start, end)
@@ -213,17 +223,27 @@ def test_stochastic_marginals_converge_with_order_one(noise, make):
     assert errors[1][0] < 1e-9 or np.log2(errors[0][0] / errors[1][0]) == pytest.approx(1.0, abs=0.3)
 
 
-@pytest.mark.parametrize("name", sorted(set(SDE_SOLVERS) - {"euler_maruyama"}))
-@pytest.mark.parametrize("process", [NOISE, Discrete((0.1, 0.2, 0.4, 1.0))], ids=["cosine", "table"])
+FROM_NOISE = {"cosine": NOISE, "table": Discrete((0.1, 0.2, 0.4, 1.0))}
+WITHOUT_DRIFT = sorted(set(SDE_SOLVERS) - {"euler_maruyama"})
+
+
+@pytest.mark.parametrize(
+    ("process", "name"),
+    slow_but(
+        itertools.product(FROM_NOISE, WITHOUT_DRIFT),
+        *(("cosine", name) for name in WITHOUT_DRIFT),
+        ("table", "ddpm"),
+    ),
+)
 def test_stochastic_marginals_from_pure_noise(process, name):
     """From N(0, 1) at t = 1 exactly, where alpha = 0, mean and variance come out as those of the data at the end."""
-    end = 0.1
+    process, end = FROM_NOISE[process], 0.1
     mean, var = _law(process, SDE_SOLVERS[name], 80, 1.0, end)
     np.testing.assert_allclose(mean, process.alpha(end) * MEAN, atol=1e-9)
     np.testing.assert_allclose(var, variance(process, end), atol=0.03)
 
 
-@pytest.mark.parametrize("name", slow_but(ALL_SOLVERS, "ddpm", "ddim", "heun", "dpmpp_2m"))
+@pytest.mark.parametrize("name", slow_but(ALL_SOLVERS, "ddim", "heun", "dpmpp_2m", "euler_maruyama"))
 def test_samples_follow_the_data(name, key):
     """From pure noise to t = 0, 20,000 independent pixels have the mean and the standard deviation of the data."""
     vp = VP()

@@ -9,7 +9,7 @@ import pytest
 from test_ledger import row
 from test_report import FACTS
 
-from jaxdiff.evaluate import Ledger, machine, machine_notes, write_report
+from jaxdiff.evaluate import Ledger, machine, machine_notes, report, write_report
 from jaxdiff.evaluate import ledger as ledgers
 from jaxdiff.evaluate.ledger import UNKNOWN, machines_of
 
@@ -26,7 +26,7 @@ def on(monkeypatch):
     """on("A"): from now on this is the machine A."""
 
     def move(name):
-        for module in (ledgers, machine, __import__("jaxdiff.evaluate.report", fromlist=["x"])):
+        for module in (ledgers, machine, report):
             monkeypatch.setattr(module, "this_machine", lambda: name)
 
     move("A")

@@ -59,7 +59,7 @@ def test_rows_are_what_the_attack_did(whole):
     )
 
 
-@pytest.mark.parametrize("batch_size", [5, 32])
+@pytest.mark.parametrize("batch_size", slow_but([5, 32], 5))
 def test_batch_size_and_order_change_nothing(whole, tmp_path, batch_size):
     order = np.random.default_rng(1).permutation(IDS)
     ledger, _ = run(tmp_path, order, batch_size)
@@ -291,24 +291,8 @@ def bad_fetch(**changes):
     ("arguments", "message"),
     [
         ({"fetch": bad_fetch(image=lambda x: 2 * x + 1)}, r"images lie in \[0, 1\]; got min 1.*max 3"),
-        ({"fetch": bad_fetch(image=lambda x: x.astype(np.float64))}, "float64"),
-        ({"fetch": bad_fetch(image=lambda x: x * np.nan)}, "nan"),
-        ({"fetch": bad_fetch(id=lambda i: i[::-1])}, "in order"),
-        ({"fetch": bad_fetch(image=lambda x: x * 255)}, r"max 255.*divide by 255"),
-        ({"fetch": bad_fetch(image=lambda x: (x * 255).astype(np.uint8))}, "uint8"),
-        ({"fetch": bad_fetch(image=lambda x: x[:2])}, "in order"),
-        ({"fetch": lambda ids: {"image": linear_cell.IMAGES[ids], "id": ids}}, r"\['label'\] are missing"),
         ({"fetch": bad_fetch(label=lambda y: y + 1)}, "labels are between 0 and 2; got 3.*Use y - 1"),
-        ({"fetch": bad_fetch(label=lambda y: y - 1)}, "labels are at least 0; got -1"),
-        ({"fetch": bad_fetch(label=lambda y: 0 * y + 255)}, "between 0 and 2; got 255"),
-        ({"fetch": bad_fetch(label=lambda y: y.astype(np.float32))}, "labels are integers; got float32"),
-        ({"fetch": bad_fetch(label=lambda y: np.eye(3)[y].astype(int))}, r"got \(4, 3\).*argmax"),
-        ({"fetch": bad_fetch(label=lambda y: y[:, None])}, r"y\[:, 0\]"),
-        ({"fetch": bad_fetch(label=lambda y: y[:3])}, r"shape \(4,\); got \(3,\)"),
-        ({"attack": lambda b: {"after": b["label"]}}, r"\['adversarial', 'before'"),
         ({"attack": lambda b: linear_cell.attack(b) | {"after": b["label"][:2]}}, "leading axis of 4"),
-        ({"ids": [1, 1]}, "unique"),
-        ({"batch_size": 0}, "batch_size as a whole number >= 1"),
     ],
 )
 def test_bad_parts_fail_with_a_message_and_leave_no_rows(tmp_path, arguments, message):

@@ -1,11 +1,9 @@
 """Bad specs of a classifier."""
 
 import json
-import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "experiments"))
 import classifiers
 import numpy as np
 

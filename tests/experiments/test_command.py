@@ -18,7 +18,7 @@ from jaxdiff.evaluate import atomic
 ROOT = Path(common.__file__).parents[1]
 
 
-def told(call, capsys=None):
+def told(call):
     """The one line that a program ends with."""
     with pytest.raises(SystemExit) as end, common.in_words():
         call()
@@ -170,7 +170,11 @@ def test_a_number_of_devices_that_is_asked_for_counts(variables, devices, expect
 
 
 @pytest.mark.parametrize(
-    "variables", [{"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}, {"JAX_NUM_CPU_DEVICES": "3"}]
+    "variables",
+    [
+        {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"},
+        pytest.param({"JAX_NUM_CPU_DEVICES": "3"}, marks=pytest.mark.slow),
+    ],
 )
 def test_as_many_devices_as_asked_for(variables):
     code = "import common, jax; common.use_all_cores(); print(jax.device_count())"

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from draws import luck
 from ml_collections import ConfigDict
 
 from jaxdiff.attacks import lost
@@ -34,11 +35,6 @@ def weights():
 
 def linear(p):
     return lambda x, key: 4.0 * (p["w"] @ x.ravel() + p["b"])
-
-
-def luck(key):
-    """A number in [0, 1) from the bits of a key: much less to compile than a drawn one."""
-    return (jax.random.key_data(key)[-1] >> 8).astype(jnp.float32) / 2**24
 
 
 def waves(key, n):

@@ -152,7 +152,15 @@ def classifier_section(loss="standard", augment=()):
     return section
 
 
-@pytest.mark.parametrize(("name", "rows"), [("standard", 6), ("madry", 6), ("mixed", 12), ("trades", 12)])
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("standard", 6),
+        ("madry", 6),
+        pytest.param("mixed", 12, marks=pytest.mark.slow),
+        ("trades", 12),
+    ],
+)
 def test_batch_statistics_are_updated_once_and_not_by_the_attack(key, name, rows):
     model = Counting()
     params, state = initialise(model, key, jnp.zeros((1, 4, 4, 1)))

@@ -1,12 +1,7 @@
 """Every bad spec of tests/experiments/refused_classifiers.py is refused in words."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import refusals
-
-sys.path.insert(0, str(Path(__file__).parent))
 import refused_classifiers
 
 told = refusals.fixture("experiments/refused_classifiers.py")

@@ -1,4 +1,4 @@
-"""Run by test_randomness.py on four virtual CPU devices: steps with dropout in each placement, told as JSON."""
+"""Run by test_randomness.py on the four devices of four_devices.py: steps with dropout in each placement, told as JSON."""
 
 import json
 
@@ -6,25 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from four_devices import BATCH, KEY, placed
 
-jax.config.update("jax_num_cpu_devices", 4)
+from jaxdiff.models.layers import Dropout, example_rngs
+from jaxdiff.train import data_mesh, digest, init_state, shared, split
+from jaxdiff.train.optimizer import sgd
 
-from jaxdiff.models.layers import Dropout, example_rngs  # noqa: E402
-from jaxdiff.train import (  # noqa: E402
-    data_mesh,
-    digest,
-    init_state,
-    jit_step,
-    make_step,
-    pmap_step,
-    replicate,
-    shared,
-    split,
-    unreplicate,
-)
-from jaxdiff.train.optimizer import sgd  # noqa: E402
-
-KEY, BATCH, STEPS = jax.random.key(7), 8, 2
+STEPS = 2
 
 
 class Network(nn.Module):
@@ -53,23 +41,10 @@ def batch(n):
 
 def train(form, devices, parts):
     """Losses of the steps and the last parameters."""
-    params = MODEL.init(jax.random.key(0), jnp.ones((1, 5)))["params"]
-    axis = "data" if form == "pmap" else None
-    step, state = (
-        make_step(loss, TX, (0.9,), accumulate=parts, axis_name=axis),
-        init_state(params, TX, (0.9,)),
-    )
-    if form == "pmap":
-        run, state = pmap_step(step, devices), replicate(state, devices)
-    else:
-        run = jit_step(step, data_mesh(devices))
-    losses = []
-    for n in range(STEPS):
-        state, metrics = run(state, batch(n), KEY)
-        losses.append(float(metrics["loss"]))
-    state = unreplicate(state) if form == "pmap" else state
+    state = init_state(MODEL.init(jax.random.key(0), jnp.ones((1, 5)))["params"], TX, (0.9,))
+    state, told = placed(loss, TX, state, map(batch, range(STEPS)), form, devices, parts)
     leaves = [np.asarray(x).ravel() for x in jax.tree.leaves((state.params, state.ema))]
-    return losses, np.concatenate(leaves).tolist()
+    return [float(metrics["loss"]) for metrics in told], np.concatenate(leaves).tolist()
 
 
 def digests():

@@ -62,23 +62,29 @@ def fresh(tx):
     return init_state(params, tx, (0.9,), {"mean": jnp.zeros(4)})
 
 
+def placed(loss, tx, state, batches, form, devices, parts):
+    """(the state after these batches, the metrics of each) with the batches in `parts` on the devices, by jit or pmap."""
+    step = make_step(loss, tx, (0.9,), accumulate=parts, axis_name="data" if form == "pmap" else None)
+    if form == "pmap":
+        run, state = pmap_step(step, devices), replicate(state, devices)
+    else:
+        run = jit_step(step, data_mesh(devices))
+    told = []
+    for examples in batches:
+        state, metrics = run(state, examples, KEY)
+        told.append(jax.device_get(metrics))
+    return unreplicate(state) if form == "pmap" else state, told
+
+
 def train(devices, form, accumulate=1):
     """(leaves of the final state, noise of each step by example slot).
 
     Slots are disjoint over devices and parts, so their means over 2^n of them are exact up to a factor.
     """
     tx = adam(1e-2, warmup=2, clip=1.0)
-    axis = "data" if form == "pmap" else None
-    step, state, drawn = make_step(loss, tx, (0.9,), accumulate=accumulate, axis_name=axis), fresh(tx), []
-    if form == "pmap":
-        run, state = pmap_step(step, devices), replicate(state, devices)
-    else:
-        run = jit_step(step, data_mesh(devices))
-    for n in range(STEPS):
-        state, metrics = run(state, batch(n), KEY)
-        drawn.append(np.asarray(metrics["noise"]) * (len(devices) if form == "pmap" else 1) * accumulate)
-    state = unreplicate(state) if form == "pmap" else state
-    return [np.asarray(x) for x in jax.tree.leaves(state)], np.array(drawn)
+    state, told = placed(loss, tx, fresh(tx), map(batch, range(STEPS)), form, devices, accumulate)
+    factor = (len(devices) if form == "pmap" else 1) * accumulate
+    return [np.asarray(x) for x in jax.tree.leaves(state)], np.array([m["noise"] * factor for m in told])
 
 
 def distance(one, other):

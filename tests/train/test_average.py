@@ -1,5 +1,6 @@
 """Averages of the parameters against their closed forms, from the first step on, and the warning of a short run."""
 
+import itertools
 import warnings
 
 import jax
@@ -13,6 +14,7 @@ from jaxdiff.train.average import warn_if_short
 from jaxdiff.train.state import init_state
 from jaxdiff.train.step import make_step
 
+WARMUPS = ("corrected", "ramp", "constant")
 START, VELOCITY = np.array([3.0, 4.0]), 0.1 * np.array([1.0, -2.0])
 
 
@@ -44,8 +46,14 @@ def weights(warmup, d, n):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("decay", slow_but([0.0, 0.5, 0.9, 0.9999], 0.9, 0.9999))
-@pytest.mark.parametrize("warmup", ["corrected", "ramp", "constant"])
+@pytest.mark.parametrize(
+    ("warmup", "decay"),
+    slow_but(
+        itertools.product(WARMUPS, (0.0, 0.5, 0.9, 0.9999)),
+        ("corrected", 0.0),
+        *itertools.product(WARMUPS, (0.9, 0.9999)),
+    ),
+)
 def test_an_average_is_the_weighted_sum_of_all_parameters(key, warmup, decay):
     for n in (1, 2, 7, 40):
         state = averaged(n, warmup, decay, key)

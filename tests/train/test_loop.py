@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from rows import slow_but
 
 from jaxdiff.train.checkpoint import Checkpoints
 from jaxdiff.train.hooks import checkpointing, every
@@ -74,7 +75,7 @@ def test_every_runs_at_multiples_and_at_the_end(key):
 
 
 @pytest.mark.parametrize("where", ["loss", "gradient"])
-@pytest.mark.parametrize("lag", [0, 4, 100])
+@pytest.mark.parametrize("lag", slow_but([0, 4, 100], 0, 100))
 def test_the_first_bad_step_and_the_last_good_checkpoint_are_named(key, tmp_path, where, lag):
     with Checkpoints(tmp_path, keep=9) as checkpoints:
         hooks = [checkpointing(checkpoints, stream := Stream(), 3, 20)]
