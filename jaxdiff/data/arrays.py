@@ -10,12 +10,13 @@ The files of a folder of .npy are mapped into memory, an .npz is read into it. N
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jaxdiff import checks
 from jaxdiff.data.records import Dataset, check_floats, check_names, check_texts, from_arrays
-from jaxdiff.data.splits import FOLDERS, check_split, with_test, with_validation
+from jaxdiff.data.splits import FOLDERS, by_name, check_split, with_test, with_validation
 from jaxdiff.data.store import at_path
 
 Columns = Mapping[str, Callable[[], np.ndarray]]  # name -> what loads the array
@@ -64,11 +65,7 @@ def splits_in(root: Path, image: str) -> dict[str, Columns]:
     if not root.exists():
         raise FileNotFoundError(f"arrays: {str(root)!r} does not exist; give an .npz, or a folder of .npy.")
     if root.is_dir():
-        own = {
-            FOLDERS[p.stem]: p
-            for p in sorted(root.iterdir())
-            if p.stem in FOLDERS and (p.is_dir() or p.suffix == ".npz")
-        }
+        own = by_name("arrays", [p for p in sorted(root.iterdir()) if p.is_dir() or p.suffix == ".npz"])
         if own:
             return {split: _columns(p) for split, p in own.items()}
     columns = _columns(root)
@@ -95,7 +92,7 @@ def _columns(path: Path) -> Columns:
         return {name: partial(_load, path, name) for name in archive.files}
 
 
-def _load(path: Path, name: str | None = None):
+def _load(path: Path, name: str | None = None) -> Any:
     """A file, or the array `name` in it; ValueError that names what cannot be read."""
     try:
         loaded = np.load(path, mmap_mode="r")

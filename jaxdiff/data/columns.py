@@ -10,7 +10,8 @@ inside a value is written as the base64 of its .npy, so that it comes back with 
 import base64
 import io
 import json
-import os
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -56,19 +57,17 @@ class Writer:
             self.ends.append(self.file.tell())
 
     def close(self) -> None:
-        """Returns when everything is on disk."""
-        with self.file as file:
-            _sync(file)
+        """Writes what is left."""
+        self.file.close()
         if self.first.dtype == object:
             with open(self.path.with_suffix(".ends"), "xb") as file:
                 np.save(file, np.array(self.ends, np.int64))
-                _sync(file)
 
 
-def read_columns(folder: Path) -> dict[str, Any]:
-    """{name: values} of the columns in a folder, mapped into memory; `values[indices]` reads some."""
-    numbers = {unquote(f.stem): np.load(f, mmap_mode="r") for f in folder.glob("*.npy")}
-    return numbers | {unquote(f.stem): Objects(f) for f in folder.glob("*.jsonl")}
+def read_columns(files: Iterable[Path]) -> dict[str, Any]:
+    """{name: values} of the columns in files, mapped into memory; `values[indices]` reads some."""
+    opened = {".npy": partial(np.load, mmap_mode="r"), ".jsonl": Objects}
+    return {unquote(f.stem): opened[f.suffix](f) for f in files if f.suffix in opened}
 
 
 class Objects:
@@ -76,14 +75,14 @@ class Objects:
 
     def __init__(self, path: Path) -> None:
         self.ends = np.load(path.with_suffix(".ends"))
+        self.starts = np.concatenate([[0], self.ends[:-1]])
         self.text = np.memmap(path, np.uint8, "r")
 
     def __len__(self) -> int:
         return len(self.ends)
 
     def __getitem__(self, indices: np.ndarray) -> np.ndarray:
-        starts = np.concatenate([[0], self.ends])[indices]
-        lines = (self.text[a:b].tobytes() for a, b in zip(starts, self.ends[indices], strict=True))
+        lines = (self.text[self.starts[i] : self.ends[i]].tobytes() for i in indices)
         return row([json.loads(line, object_hook=_restored) for line in lines])
 
 
@@ -107,8 +106,3 @@ def _plain(value: Any) -> dict[str, str]:
 
 def _restored(value: dict[str, Any]) -> Any:
     return np.load(io.BytesIO(base64.b64decode(value[ARRAY]))) if value.keys() == {ARRAY} else value
-
-
-def _sync(file: io.BufferedWriter) -> None:
-    file.flush()
-    os.fsync(file.fileno())

@@ -15,7 +15,7 @@ import numpy as np
 from jaxdiff import checks
 from jaxdiff.data import pictures
 from jaxdiff.data.records import Dataset, check_names, check_texts, told_apart
-from jaxdiff.data.splits import FOLDERS, check_split, with_test, with_validation
+from jaxdiff.data.splits import by_name, check_split, with_test, with_validation
 from jaxdiff.data.store import at_path, check_cache, file_facts, stored
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -57,7 +57,8 @@ def folder(
     names = tuple(sorted({name for classes in found.values() for name in classes}))
     if size is None:
         first = next(f for classes in found.values() for files in classes.values() for f in files)
-        size, resize = pictures.read_file(first, lambda picture: picture.size[::-1]), "exact"
+        with pictures.named(repr(str(first))):
+            size, resize = pictures.opened(first).size[::-1], "exact"
     rule = (tuple(map(int, size)), resize, int(channels))
 
     def opened(split: str) -> Dataset:
@@ -83,10 +84,7 @@ def splits_in(root: Path) -> tuple[dict[str, Path], dict[str, dict[str, list[Pat
     """
     if not root.is_dir():
         raise FileNotFoundError(f"folder: {str(root)!r} is no folder. {EXPECTED}")
-    named = [d for d in _folders(root) if d.name in FOLDERS]
-    splits = {FOLDERS[d.name]: d for d in named} or {"": root}
-    if len(named) > len(splits):
-        raise ValueError(f"folder: {str(root)!r} holds both val and validation: delete one, or join them.")
+    splits = by_name("folder", _folders(root)) or {"": root}
     found = {split: _classes(d) for split, d in splits.items()}
     for split, classes in found.items():
         if not any(classes.values()):
@@ -118,7 +116,7 @@ def _images(root: Path) -> list[Path]:
 def _check_filled(files: Sequence[Path]) -> None:
     for file in files:
         if not file.stat().st_size:
-            raise ValueError(f"folder: the image {str(file)!r} is empty. Mend it, or delete it.")
+            raise ValueError(f"folder: the image {str(file)!r} is empty. Mend it, or leave it out.")
 
 
 def _metadata(root: Path, files: Sequence[Path], features: Sequence[str]) -> dict[str, np.ndarray]:
@@ -155,8 +153,9 @@ def _metadata(root: Path, files: Sequence[Path], features: Sequence[str]) -> dic
 def _read(
     files: Sequence[Path], labels: np.ndarray, others: Mapping, rule: tuple, indices: np.ndarray
 ) -> tuple:
-    size, resize, channels = rule
-    fitted = partial(pictures.pixels, size=size, resize=resize, channels=channels)
-    images = [pictures.read_file(files[i], fitted) for i in indices]
-    pixels = np.array(images, np.uint8).reshape(len(images), *size, channels)
-    return pixels, labels[indices], {name: values[indices] for name, values in others.items()}
+    size, _, channels = rule
+    images = np.empty((len(indices), *size, channels), np.uint8)
+    for place, i in enumerate(indices):
+        with pictures.named(repr(str(files[i]))):
+            images[place] = pictures.pixels(pictures.opened(files[i]), *rule)
+    return images, labels[indices], {name: values[indices] for name, values in others.items()}

@@ -54,12 +54,9 @@ def huggingface(
         for column in columns:
             checks.known(f"huggingface: {dataset}", table.column_names, column=column)
         names = tuple(label_names) or _label_names(dataset, table, label)
-        rule = (
-            (_size_of(table, image), "exact", channels)
-            if size is None
-            else (tuple(map(int, size)), resize, int(channels))
-        )
-        read, shape = partial(_read, table, columns, rule), (*rule[0], channels)
+        fitted = (_size_of(table, image), "exact") if size is None else (tuple(map(int, size)), resize)
+        rule = (*fitted, int(channels))
+        read, shape = partial(_read, table, columns, rule), (*rule[0], rule[2])
         if cache is not False:
             made = getattr(table, "_fingerprint", None)  # of the package: it changes whenever a record does
             identity = ["huggingface", dataset, subset, revision, split, made, columns, rule]
@@ -98,18 +95,17 @@ def _size_of(table: Any, image: str) -> tuple[int, int]:
         raise ValueError(
             "huggingface: the data set is empty; give the size of its images, such as size=(32, 32)."
         )
-    return _picture(table[0][image]).size[::-1]
+    with pictures.named("of record 0"):
+        return _picture(table[0][image]).size[::-1]
 
 
 def _read(table: Any, columns: Sequence[str], rule: tuple, indices: np.ndarray) -> tuple:
-    (size, resize, channels), (image, label, *features) = rule, columns
+    (size, _, channels), (image, label, *features) = rule, columns
     records = [table[int(i)] for i in indices]
     images = np.empty((len(records), *size, channels), np.uint8)
-    for row, (i, record) in enumerate(zip(indices, records, strict=True)):
-        try:
-            images[row] = pictures.pixels(_picture(record[image]), size, resize, channels)
-        except (OSError, SyntaxError, TypeError, ValueError) as error:
-            raise ValueError(f"huggingface: the image of record {i} cannot be used: {error}.") from error
+    for place, record in enumerate(records):
+        with pictures.named(f"of record {indices[place]}"):
+            images[place] = pictures.pixels(_picture(record[image]), *rule)
     labels = np.array([record[label] for record in records], np.int64)
     return images, labels, {name: _column([record[name] for record in records]) for name in features}
 

@@ -5,11 +5,11 @@ whose support grows with the scale), so that nothing aliases. A picture is first
 frames it is the first; transparency is left out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from numbers import Integral
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,16 +75,16 @@ def opened(file: str | PathLike | BytesIO) -> Any:
         return ImageOps.exif_transpose(picture)
 
 
-def read_file(file: Path, read: Callable[[Any], Any]) -> Any:
-    """`read` of the picture in a file; ValueError that names the file if it holds none, or not what `read` takes."""
+@contextmanager
+def named(where: str) -> Iterator[None]:
+    """Whatever is wrong with an image becomes a ValueError that says where it is."""
     try:
-        return read(opened(file))
+        yield
     except MemoryError:
         raise
     except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error, ... for what is damaged
-        raise ValueError(
-            f"The image {str(file)!r} cannot be used: {str(error) or type(error).__name__}. Mend it, or delete it."
-        ) from error
+        told = str(error) or type(error).__name__
+        raise ValueError(f"The image {where} cannot be used: {told}. Mend it, or leave it out.") from error
 
 
 def _scaled(image: Any, size: Size, box: tuple[float, ...] | None) -> Any:

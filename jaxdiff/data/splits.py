@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from numbers import Integral
+from pathlib import Path
 
 import numpy as np
 
@@ -17,12 +18,8 @@ from jaxdiff import checks
 from jaxdiff.data.records import Dataset, Read
 
 Open = Callable[[str], Dataset]  # the name of a split -> its records
-FOLDERS = {
-    "test": "test",
-    "train": "train",
-    "val": "validation",
-    "validation": "validation",
-}  # on disk -> in words
+# on disk -> in words
+FOLDERS = {"test": "test", "train": "train", "val": "validation", "validation": "validation"}
 Part = float | int  # a share of the records, or their number; 0 for none
 
 
@@ -39,6 +36,19 @@ def parts(size: int, held_out: Part, seed: int = 0) -> tuple[np.ndarray, np.ndar
         )
     order = np.random.RandomState(int(seed)).permutation(size)  # its streams are frozen: so are the parts
     return np.sort(order[k:]), np.sort(order[:k])
+
+
+def by_name(who: str, places: Iterable[Path]) -> dict[str, Path]:
+    """{split: place} of the files or folders that are named after a split; ValueError if two are of one split."""
+    found: dict[str, Path] = {}
+    for place in places:
+        if (split := FOLDERS.get(place.name.removesuffix(".npz"))) in found:
+            raise ValueError(
+                f"{who}: {str(place)!r} and {str(found[split])!r} are both the split {split!r}: delete one."
+            )
+        if split:
+            found[split] = place
+    return found
 
 
 def check_part(who: str, seed: int, **held_out: Part) -> None:

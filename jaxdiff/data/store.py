@@ -1,9 +1,9 @@
 """Decoded once: the records of a split as arrays on disk, with their SHA-256, mapped into memory.
 
 A set lies in `<cache>/<name>-<key>`, where the key is a digest of what it is made from: names, sizes and times of the files,
-and the arguments. It is made in a folder beside it and renamed when it is whole and on disk, so that a set is there
-whole or not at all, and of two processes that make it at once each reads its own, and one of the two stays. When it is
-opened everything is compared with `sha256.json`: a damaged set is named in a warning and made again.
+and the arguments. It is made in a folder beside it and renamed when it is whole, so that a set is there whole or not at
+all, and of two processes that make it at once each reads its own, and one of the two stays. When it is opened everything is
+compared with `sha256.json`: a damaged set, such as one that a power cut left, is named in a warning and made again.
 
 `cache` is True for the folder of the user ($JAXDIFF_CACHE_DIR, $XDG_CACHE_HOME/jaxdiff or ~/.cache/jaxdiff), another folder,
 or False: records are then decoded at each fetch. Where nothing can be written, a warning says so and the set is kept in memory.
@@ -77,7 +77,9 @@ def check_cache(who: str, cache: Cache) -> None:
 
 
 def at_path(path: str | os.PathLike) -> Path:
-    """`path` in full, with "~" expanded."""
+    """`path` in full, with "~" expanded; ValueError if it is empty or none that a system knows."""
+    if not str(path) or "\0" in str(path):
+        raise ValueError(f"A path is a text such as '~/pictures'; got {str(path)!r}.")
     return Path(os.path.abspath(os.path.expanduser(path)))
 
 
@@ -149,10 +151,7 @@ def _write(folder: Path, read: Read, size: int, name: str) -> None:
             for column, writer in writers.items():
                 writer.add(columns[column])
     sums = {f.name: _sha256(f) for f in sorted(folder.iterdir())}
-    with open(folder / SUMS, "x") as file:
-        json.dump(sums, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
+    (folder / SUMS).write_text(json.dumps(sums, indent=1))
 
 
 def _opened(folder: Path, size: int) -> Read:
@@ -161,7 +160,7 @@ def _opened(folder: Path, size: int) -> Read:
     for name, digest in sums.items():
         if _sha256(folder / name) != digest:
             raise ValueError(f"{name} is not what was written.")
-    columns = read_columns(folder)
+    columns = read_columns(folder / name for name in sums)
     if wrong := [name for name, values in columns.items() if len(values) != size]:
         raise ValueError(f"{wrong[0]} does not have {size} values.")
     return from_arrays(columns.pop("image"), columns.pop("label"), columns)

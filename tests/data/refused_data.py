@@ -70,6 +70,18 @@ def own(other="train", split="train", EMPTY_CLASS=0, EMPTY_IMAGE=0, **arguments)
     return call
 
 
+def twice(source):
+    """A folder with two for validation."""
+
+    def call():
+        root = Path(tempfile.mkdtemp())
+        for name in ("train", "val", "validation"):
+            (root / name).mkdir()
+        return source(root, "train")
+
+    return call
+
+
 def saved(split="train", features=(), label_names=(), test=0, **columns):
     """An .npz of these columns."""
 
@@ -192,6 +204,7 @@ ROWS = {
     "validation that is not there": (lambda: digits("validation"), "splits: test, train", "validation=0.1"),
     # folders of images
     "folder: no path": (lambda: folder(None, "train"), "path", "None"),
+    "folder: an empty path": (lambda: folder("", "train"), "'~/pictures'", "''"),
     "folder: not there": (lambda: folder("~/no/such", "train"), str(Path.home()), "no folder", "<class>"),
     "folder: a file": (lambda: folder(FOLDER / "file", "train"), "no folder"),
     "folder: without images": (lambda: folder(FOLDER, "train"), "no image", "<class>"),
@@ -214,8 +227,11 @@ ROWS = {
     "folder: features not told": (own(features=["caption"]), "metadata.jsonl", "missing"),
     "folder: a feature with our name": (own(features=["label"]), "rides along", "'label'"),
     "folder: two validation splits": (own("val", validation=3), "own", "validation=3"),
+    "folder: a split twice": (twice(folder), "val'", "both the split 'validation'"),
     # arrays
+    "arrays: a split twice": (twice(arrays), "val'", "both the split 'validation'"),
     "arrays: no path": (lambda: arrays(3, "train"), "path", "3"),
+    "arrays: a zero in the path": (lambda: arrays("a\0b", "train"), "A path", "x00"),
     "arrays: not there": (lambda: arrays("~/no/such.npz", "train"), str(Path.home()), ".npz"),
     "arrays: no archive": (lambda: arrays(FOLDER / "file", "train"), "cannot read", "file"),
     "arrays: an empty folder": (lambda: arrays(tempfile.mkdtemp(), "train"), "no array 'image'", "none"),

@@ -138,5 +138,8 @@ def test_a_row_without_its_image_is_named(hub, monkeypatch):
     table = Table("train", range(5))
     table[3]["image"] = None
     monkeypatch.setattr(hub, "load_dataset", lambda *a, **k: table)
-    with pytest.raises(ValueError, match="the image of record 3 cannot be used"):
+    with pytest.raises(ValueError, match="image of record 3 cannot be used"):
         huggingface(ANIMALS, "train").fetch([0])
+    table[0]["image"] = {"bytes": b"no image", "path": None}
+    with pytest.raises(ValueError, match="image of record 0 cannot be used"):
+        huggingface(ANIMALS, "train")
