@@ -1,6 +1,7 @@
 """Shared fixtures: strict ranks everywhere, float64 for the laws."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import jax
@@ -13,6 +14,12 @@ def pytest_configure(config):
     """Nearly all the time of the default tests is LLVM's: code that runs once needs no optimisation."""
     if "not slow" in (config.option.markexpr or ""):
         os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    if (
+        "PYTEST_XDIST_WORKER" not in os.environ
+    ):  # decoded sets of tests: one folder for all, and for none after them
+        folder = tempfile.TemporaryDirectory()
+        os.environ["JAXDIFF_CACHE_DIR"] = folder.name
+        config.add_cleanup(folder.cleanup)
 
 
 @pytest.fixture

@@ -1,35 +1,61 @@
 """Data sets prepared by TFDS on disk, read without TensorFlow; for a missing one the command to get it."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxdiff import checks
 from jaxdiff.checks import nearest
+from jaxdiff.data.splits import check_split
+from jaxdiff.data.store import file_facts
 
 
-def read_prepared(
-    dataset: str, split: str, data_dir: str | Path | None
-) -> tuple[tuple, tuple, int, Callable]:
-    """(image shape, label names, number of records, read) of one split; `read` is that of `Dataset`.
+class Prepared(NamedTuple):
+    """A set on disk: its name, the folder of the data sets, and what TFDS knows of it."""
 
-    Raises FileNotFoundError if the set is not there as array_record, ValueError for an unknown split or
-    features that are not one fixed-size uint8 image and one class label.
-    """
+    dataset: str
+    directory: str
+    builder: Any
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that it has."""
+        return sorted(self.builder.info.splits)
+
+
+def open_prepared(dataset: str, data_dir: str | Path | None) -> Prepared:
+    """A set in `data_dir`, of which nothing is read yet; FileNotFoundError if it is not there as array_record."""
     if str(data_dir) == "":
         raise ValueError("data_dir is empty; give the folder of the data sets, or None for TFDS_DATA_DIR.")
     directory = os.path.expanduser(data_dir or default_data_dir())
-    builder = _open(dataset, directory)
+    return Prepared(dataset, directory, _open(dataset, directory))
+
+
+def read_prepared(
+    prepared: Prepared, split: str, others: Sequence[str] = ()
+) -> tuple[tuple, tuple, int, Callable, list]:
+    """(image shape, label names, number of records, read, identity) of one split, whose features `others` ride along.
+
+    `read` is that of `Dataset`; the identity is plain values that change with the files. Raises ValueError for an unknown
+    split, or features that are not one fixed-size uint8 image and one class label.
+    """
+    dataset, directory, builder = prepared
+    features = builder.info.features
     image, label = _image_and_label(dataset, builder.info)
+    for name in others:
+        checks.known(dataset, features, feature=name)
     damaged = (
         f"The data set {dataset!r} in {str(builder.data_dir)!r} is damaged. Delete that folder and prepare it again: "
         f"{prepare_command(dataset, directory)}"
     )
-    source = _source(dataset, split, builder, damaged)
-    shape, names = builder.info.features[image].shape, tuple(builder.info.features[label].names)
-    return tuple(shape), names, len(source), _reader(source, image, label, shape, damaged)
+    source, files = _source(prepared, split, damaged)
+    shape, names = features[image].shape, tuple(features[label].names)
+    read = _reader(source, image, label, shape, {name: features[name] for name in others}, damaged)
+    identity = [builder.info.full_name, split, list(others), file_facts(files, Path(builder.data_dir))]
+    return tuple(shape), names, len(source), read, ["tfds", *identity]
 
 
 def default_data_dir() -> str:
@@ -96,12 +122,13 @@ def _other_format(dataset: str, directory: str, found: str, formats: list[str]) 
     )
 
 
-def _source(dataset: str, split: str, builder: Any, damaged: str) -> Any:
-    """The random-access records of a split, or of a TFDS slice of one such as 'train[:80%]'."""
-    splits, plain = sorted(builder.info.splits), split.split("[")[0]
-    if plain not in splits:
-        raise ValueError(f"{dataset} has no split {split!r}; its splits: {', '.join(splits)}.")
-    if lost := [f for f in builder.info.splits[plain].filepaths if not f.exists()]:
+def _source(prepared: Prepared, split: str, damaged: str) -> tuple[Any, list[Path]]:
+    """The random-access records of a split, or of a TFDS slice of one such as 'train[:80%]', and the files of the split."""
+    dataset, _, builder = prepared
+    plain = split.split("[")[0]
+    check_split(dataset, split if plain not in prepared.splits else plain, prepared.splits)
+    files = [Path(f) for f in builder.info.splits[plain].filepaths]
+    if lost := [f for f in files if not f.exists()]:
         raise FileNotFoundError(f"{damaged} {len(lost)} files are missing, such as {lost[0]}.")
     try:
         source = builder.as_data_source(split=split, file_format="array_record")
@@ -110,7 +137,7 @@ def _source(dataset: str, split: str, builder: Any, damaged: str) -> Any:
         raise ValueError(
             f"{dataset} cannot be read as split {split!r} (a slice is 'train[:80%]'): {error}."
         ) from error
-    return source
+    return source, files
 
 
 def _image_and_label(dataset: str, info: Any) -> tuple[str, str]:
@@ -137,8 +164,10 @@ def _check_image(dataset: str, feature: Any) -> None:
         )
 
 
-def _reader(source: Any, image: str, label: str, shape: tuple[int, ...], damaged: str) -> Callable:
-    """indices -> (uint8 [B, H, W, C], int64 [B]), decoded at each call."""
+def _reader(
+    source: Any, image: str, label: str, shape: tuple[int, ...], others: Mapping[str, Any], damaged: str
+) -> Callable:
+    """indices -> (uint8 [B, H, W, C], int64 [B], {feature: B values}), decoded at each call."""
 
     def read(indices):
         try:
@@ -146,6 +175,16 @@ def _reader(source: Any, image: str, label: str, shape: tuple[int, ...], damaged
         except (RuntimeError, OSError) as error:  # of array_record, and of the images in it
             raise ValueError(f"{damaged} ({error})") from error
         pixels = np.array([r[image] for r in records], np.uint8).reshape(len(records), *shape)
-        return pixels, np.array([r[label] for r in records], np.int64)
+        columns = {name: _column(kind, [r[name] for r in records]) for name, kind in others.items()}
+        return pixels, np.array([r[label] for r in records], np.int64), columns
 
     return read
+
+
+def _column(feature: Any, values: list) -> np.ndarray | list:
+    """Numbers of one fixed shape as an array, texts as str, all else as it is."""
+    if isinstance(shape := feature.shape, tuple) and None not in shape:
+        dtype = np.dtype(feature.np_dtype)
+        if dtype.kind in "biuf":
+            return np.array(values, dtype).reshape(len(values), *shape)
+    return [v.decode() if isinstance(v, bytes) else v for v in values]

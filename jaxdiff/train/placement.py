@@ -52,6 +52,15 @@ def shared(tree: PyTree, mesh: Mesh) -> PyTree:
     return _put(tree, NamedSharding(mesh, P()))
 
 
+def numeric(batch: PyTree) -> PyTree:
+    """`batch` with None in place of what no device can hold, such as captions: that stays with the caller, on the host."""
+
+    def holds(x: Any) -> bool:
+        return not isinstance(x, str) and (not isinstance(x, np.ndarray) or x.dtype.kind not in "OSUMm")
+
+    return jax.tree.map(lambda x: x if holds(x) else None, batch)
+
+
 def _check_divisible(batch: PyTree, parts: int) -> None:
     for x in jax.tree.leaves(batch):
         if np.ndim(x) == 0 or np.shape(x)[0] % parts:
@@ -64,9 +73,10 @@ def _check_divisible(batch: PyTree, parts: int) -> None:
 def split(batch: PyTree, mesh: Mesh) -> PyTree:
     """`batch` with its first axis over the devices of `mesh`.
 
-    On several hosts each passes its own part, in process order. ValueError if the first axis of a leaf is not
-    a multiple of this process's devices.
+    On several hosts each passes its own part, in process order. Texts and other objects are left out (see `numeric`).
+    ValueError if the first axis of a leaf is not a multiple of this process's devices.
     """
+    batch = numeric(batch)
     _check_divisible(batch, _local(mesh.devices.flat))
     return _put(batch, NamedSharding(mesh, P(AXIS)))
 
@@ -92,6 +102,7 @@ def jit_step(step: Step, mesh: Mesh) -> Step:
     def placed(state: TrainState, batch: PyTree, key: PRNGKey) -> tuple[TrainState, dict[str, Any]]:
         if getattr(state.step, "sharding", None) != everywhere:
             state = shared(state, mesh)
+        batch = numeric(batch)
         _check_divisible(batch, parts)
         if alone:  # jit places host arrays faster than device_put does
             return compiled(state, batch, key)
@@ -126,6 +137,7 @@ def pmap_step(step: Step, devices: Sequence[jax.Device] | None = None) -> Step:
     )
 
     def placed(state: TrainState, batch: PyTree, key: PRNGKey) -> tuple[TrainState, dict[str, Any]]:
+        batch = numeric(batch)
         _check_divisible(batch, parts)
         rows = jax.tree.map(lambda x: x.reshape(parts, x.shape[0] // parts, *x.shape[1:]), batch)
         return compiled(state, rows, key)
@@ -153,6 +165,7 @@ def spread(
     )
 
     def lifted(common: PyTree, batch: PyTree) -> PyTree:
+        batch = numeric(batch)
         n = size(batch)
         missing = -n % _local(mesh.devices.flat) if jax.process_count() == 1 else 0
         if missing:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -10,8 +11,11 @@ import numpy as np
 
 from jaxdiff.build import build
 from jaxdiff.data import augment, check_images, dataset
-from jaxdiff.data.dataset import Dataset, digits, from_arrays, tfds
+from jaxdiff.data.dataset import Dataset, arrays, digits, folder, from_arrays, huggingface, tfds
 from jaxdiff.data.stream import epoch, stream
+
+sys.path.insert(0, str(Path(__file__).parent))
+from own_data import CLASSES, write_folder
 
 KEY = jax.random.key(0)
 PIXELS, LABELS = np.zeros((9, 2, 2, 1), np.uint8), np.arange(9) % 3
@@ -46,6 +50,59 @@ def passed(ids, batch_size=4, data=TEST):
 FOLDER = Path(tempfile.mkdtemp())
 (FOLDER / "file").write_text("no folder")
 REAL = Path(os.environ.get("TFDS_DATA_DIR", "nowhere"))
+COLUMNS = {"image": PIXELS, "label": LABELS}
+SPLIT_COLUMNS = {"train_image": PIXELS, "train_label": LABELS, "test_image": PIXELS, "test_label": LABELS}
+
+
+def own(other="train", split="train", EMPTY_CLASS=0, EMPTY_IMAGE=0, **arguments):
+    """A folder with images in `test`, and in `other` or without splits if that is empty."""
+
+    def call():
+        root = Path(tempfile.mkdtemp())
+        for name in (other, "test", "train") if other else ("",):
+            write_folder(root, {name: range(6)})
+        if EMPTY_CLASS:
+            (root / "train" / "empty").mkdir()
+        if EMPTY_IMAGE:
+            (root / "train" / CLASSES[1] / "001.png").write_bytes(b"")
+        return folder(root, split, **arguments)
+
+    return call
+
+
+def twice(source):
+    """A folder with two for validation."""
+
+    def call():
+        root = Path(tempfile.mkdtemp())
+        for name in ("train", "val", "validation"):
+            (root / name).mkdir()
+        return source(root, "train")
+
+    return call
+
+
+def saved(split="train", features=(), label_names=(), test=0, **columns):
+    """An .npz of these columns."""
+
+    def call():
+        path = Path(tempfile.mkdtemp()) / "own.npz"
+        np.savez(path, **columns)
+        return arrays(path, split, features=features, label_names=label_names, test=test)
+
+    return call
+
+
+def half_saved():
+    path = Path(tempfile.mkdtemp()) / "own.npz"
+    np.savez(path, **COLUMNS)
+    path.write_bytes(path.read_bytes()[:200])
+    return path
+
+
+def riding(**others):
+    """One fetch of everything, with other features."""
+    return lambda: made(read=lambda indices: (PIXELS, LABELS, others)).fetch(np.arange(9))
 
 
 def prepared(change=None):
@@ -122,8 +179,91 @@ ROWS = {
     "tfds: an empty folder name": (lambda: tfds("cifar10", "test", ""), "data_dir is empty"),
     "tfds: no such folder": (lambda: tfds("cifar10", "test", "~/no/such"), str(Path.home()), "not a directory"),
     "tfds: a file as folder": (lambda: tfds("cifar10", "test", FOLDER / "file"), "file", "not a directory"),
-    "tfds: a word as cache": (lambda: tfds("cifar10", "test", cache="no"), "cache", "'no'"),
-    "config: an unknown set": (lambda: build(dataset, {"name": "mnist"}), "'mnist'", "['digits', 'tfds']"),
+    "tfds: a number as cache": (lambda: tfds("cifar10", "test", cache=1), "cache", "1"),
+    "tfds: an empty cache": (lambda: tfds("cifar10", "test", cache=""), "cache is empty"),
+    "tfds: a file as cache": (lambda: tfds("cifar10", "test", cache=FOLDER / "file"), "cache folder", "is a file"),
+    "tfds: a word as features": (lambda: tfds("cifar10", "test", features="id"), "features", "sequence", "'id'"),
+    "tfds: a feature with our name": (lambda: tfds("cifar10", "test", features=["id"]), "rides along", "'id'"),
+    "config: an unknown set": (lambda: build(dataset, {"name": "mnist"}), "'mnist'", "digits"),
+    # parts of train
+    **{
+        f"validation {n}": (lambda v=v: digits("train", validation=v), "validation", told)
+        for n, v, told in (
+            ("as a word", "0.1", "[0, 1)"),
+            ("of everything", 1.0, "[0, 1)"),
+            ("negative", -0.1, "[0, 1)"),
+            ("of -1", -1, ">= 0"),
+            ("as a truth", True, "True"),
+            ("nan", float("nan"), "nan"),
+        )
+    },
+    "validation of too many": (lambda: digits("validation", validation=1437), "1437 of 1437", "leave at least one"),
+    "validation of too few": (lambda: digits("train", validation=1e-9), "takes 0", "at least one"),
+    "validation without a seed": (lambda: digits("train", 0.1, None), "seed", "None"),
+    "validation with a negative seed": (lambda: digits("train", 0.1, -1), "seed", "-1"),
+    "validation that is not there": (lambda: digits("validation"), "splits: test, train", "validation=0.1"),
+    # folders of images
+    "folder: no path": (lambda: folder(None, "train"), "path", "None"),
+    "folder: an empty path": (lambda: folder("", "train"), "'~/pictures'", "''"),
+    "folder: not there": (lambda: folder("~/no/such", "train"), str(Path.home()), "no folder", "<class>"),
+    "folder: a file": (lambda: folder(FOLDER / "file", "train"), "no folder"),
+    "folder: without images": (lambda: folder(FOLDER, "train"), "no image", "<class>"),
+    "folder: a class without images": (own(EMPTY_CLASS=1), "'empty'", "no image"),
+    "folder: an empty image": (own(EMPTY_IMAGE=1), "001.png", "empty"),
+    "folder: no such split": (own("train", "val"), "no split 'val'", "test, train"),
+    "folder: no split": (own("train", None), "no split None"),
+    "folder: without a validation split": (own("train", "validation"), "validation=0.1"),
+    "folder: a test part of splits": (own(test=0.1), "already", "test=0.1"),
+    "folder: without a test split": (own("", "test"), "no split 'test'", "test=0.1"),
+    "folder: an unknown rule": (own(resize="crops"), "did you mean 'crop'", "stretch"),
+    "folder: one side": (own(size=32), "(height, width)", "32"),
+    "folder: three sides": (own(size=(3, 32, 32)), "(height, width)"),
+    "folder: half a pixel": (own(size=(32.0, 32)), "height", "32.0"),
+    "folder: no pixel": (own(size=(0, 32)), "height", ">= 1"),
+    "folder: two channels": (own(channels=2), "1 (grey)", "2"),
+    "folder: a truth as channels": (own(channels=True), "channels", "True"),
+    "folder: a number as cache": (own(cache=0), "cache", "0"),
+    "folder: a word as features": (own(features="caption"), "features", "sequence"),
+    "folder: features not told": (own(features=["caption"]), "metadata.jsonl", "missing"),
+    "folder: a feature with our name": (own(features=["label"]), "rides along", "'label'"),
+    "folder: two validation splits": (own("val", validation=3), "own", "validation=3"),
+    "folder: a split twice": (twice(folder), "val'", "both the split 'validation'"),
+    # arrays
+    "arrays: a split twice": (twice(arrays), "val'", "both the split 'validation'"),
+    "arrays: no path": (lambda: arrays(3, "train"), "path", "3"),
+    "arrays: a zero in the path": (lambda: arrays("a\0b", "train"), "A path", "x00"),
+    "arrays: not there": (lambda: arrays("~/no/such.npz", "train"), str(Path.home()), ".npz"),
+    "arrays: no archive": (lambda: arrays(FOLDER / "file", "train"), "cannot read", "file"),
+    "arrays: an empty folder": (lambda: arrays(tempfile.mkdtemp(), "train"), "no array 'image'", "none"),
+    "arrays: other names": (saved(images=PIXELS, label=LABELS), "no array 'image'", "did you mean 'images'", "image="),
+    "arrays: no such feature": (saved(features=["text"], **COLUMNS), "no array 'text'", "image, label"),
+    "arrays: a word as features": (saved(features="text", **COLUMNS), "features", "sequence"),
+    "arrays: channels first": (saved(image=PIXELS.astype(int), label=LABELS), "uint8", "int64"),
+    "arrays: flat images": (saved(image=PIXELS.reshape(9, 4), label=LABELS), "[N, H, W]", "[9, 4]"),
+    "arrays: whiter than white": (saved(image=PIXELS + 1.5, label=LABELS), "max 1.5", "[0, 1]"),
+    "arrays: no numbers": (saved(image=PIXELS * np.nan, label=LABELS), "nan", "finite"),
+    "arrays: float labels": (saved(image=PIXELS, label=LABELS / 2), "labels are integers"),
+    "arrays: a column of labels": (saved(image=PIXELS, label=LABELS[:, None]), "y[:, 0]"),
+    "arrays: too few labels": (saved(image=PIXELS, label=LABELS[:8]), "(9,)", "(8,)"),
+    "arrays: too few names": (saved(label_names=["a", "b"], **COLUMNS), "between 0 and 1", "got 2"),
+    "arrays: too few captions": (saved(features=["x"], x=np.arange(8), **COLUMNS), "'x'", "9 images", "[8]"),
+    "arrays: no such split": (saved(split="validation", **COLUMNS), "no split 'validation'", "validation=0.1"),
+    "arrays: a test part of splits": (saved(test=2, **SPLIT_COLUMNS), "already", "test=2"),
+    "arrays: half a file": (lambda: arrays(half_saved(), "train"), "cannot read", "numpy.savez"),
+    # rows of the hub
+    "huggingface: no name": (lambda: huggingface(None, "train"), "dataset", "None"),
+    "huggingface: no split": (lambda: huggingface("mnist", None), "split", "None"),
+    "huggingface: a number as subset": (lambda: huggingface("mnist", "train", 3), "subset", "3"),
+    "huggingface: an unknown rule": (lambda: huggingface("mnist", "train", resize="pad"), "unknown resize 'pad'"),
+    # what rides along
+    "features with our names": (riding(label=np.arange(9)), "other than", "'label'"),
+    "features without names": (lambda: made(read=lambda i: (PIXELS, LABELS, {3: i})).fetch(np.arange(9)), "got 3"),
+    "too few features": (riding(box=np.zeros((8, 4))), "'box'", "9 records"),
+    "one text for all": (riding(caption="ninechars"), "'caption'", "9 records"),
+    "one number for all": (riding(depth=3), "'depth'", "got 3"),
+    "more in from_arrays": (lambda: from_arrays(PIXELS, LABELS, {"x": [1]}), "9 images", "'x' has 1"),
+    "floats above white": (read(PIXELS + np.float32(2), white=None), "max 2", "[0, 1]"),
+    "bytes for floats": (read(white=None), "floating point", "uint8", "255"),
     # streams
     **{f"batch_size {n}": (streamed(batch_size=v), "batch_size", "whole number") for n, v in NUMBERS.items()},
     **{f"seed {n}": (streamed(seed=v), "seed", "whole number") for n, v in NUMBERS.items()},

@@ -12,7 +12,8 @@ import pytest
 
 import jaxdiff.data.dataset as datasets
 from jaxdiff.build import build, public_names
-from jaxdiff.data.dataset import Dataset, cached, digits, from_arrays, tfds
+from jaxdiff.data.dataset import Dataset, digits, from_arrays, tfds
+from jaxdiff.data.store import cached
 
 SHAPES = {"cifar10": (32, 32, 3), "fashion_mnist": (28, 28, 1)}
 TRAIN = {"cifar10": 50_000, "fashion_mnist": 60_000}
@@ -73,7 +74,7 @@ def test_an_index_outside_is_an_error_and_never_wraps(index):
 def test_a_config_names_a_dataset():
     built = build(datasets, {"name": "digits"}, split="test")
     np.testing.assert_array_equal(everything(built)["image"], everything(digits("test"))["image"])
-    assert public_names(datasets) == ["digits", "tfds"]
+    assert public_names(datasets) == ["arrays", "digits", "folder", "huggingface", "tfds"]
 
 
 def test_unknown_split_of_digits_lists_the_splits():
@@ -228,3 +229,49 @@ def test_no_records_give_none_and_one_gives_one():
 def test_a_set_in_memory_can_be_pickled():
     again = pickle.loads(pickle.dumps(digits("test")))
     np.testing.assert_array_equal(everything(again)["image"], everything(digits("test"))["image"])
+
+
+def test_other_features_of_tfds_ride_along():
+    """Texts as str, numbers of one shape as an array, what has no fixed shape as it is."""
+    from tensorflow_datasets.core import features
+
+    from jaxdiff.data.prepared import _reader
+
+    kinds = {
+        "caption": features.Text(),
+        "point": features.Tensor(shape=(2,), dtype=np.float32),
+        "boxes": features.Sequence(features.Tensor(shape=(4,), dtype=np.float32)),
+    }
+    records = [
+        {
+            "x": np.full((2, 2, 1), i),
+            "y": i,
+            "caption": f"número {i}".encode(),
+            "point": np.float32([i, 0]),
+            "boxes": np.ones((i, 4), np.float32),
+        }
+        for i in range(4)
+    ]
+
+    class Source:
+        def __getitems__(self, indices):
+            return [records[i] for i in indices]
+
+    read = _reader(Source(), "x", "y", (2, 2, 1), kinds, "damaged")
+    batch = Dataset("set", "all", (2, 2, 1), tuple("abcd"), 4, read).fetch([3, 0, 1])
+    assert batch["label"].tolist() == [3, 0, 1]
+    assert batch["caption"].tolist() == ["número 3", "número 0", "número 1"]
+    np.testing.assert_array_equal(batch["point"], np.float32([[3, 0], [0, 0], [1, 0]]))
+    assert [b.shape for b in batch["boxes"]] == [(3, 4), (0, 4), (1, 4)]
+
+
+def test_an_unknown_feature_of_tfds_is_refused(tfds_dir):
+    with pytest.raises(ValueError, match="cifar10: unknown feature 'caption'"):
+        tfds("cifar10", "test", tfds_dir, features=("caption",))
+
+
+def test_a_split_of_tfds_is_decoded_once_for_all_processes(tfds_dir, tmp_path, monkeypatch):
+    first = tfds("cifar10", "test[:700]", tfds_dir, cache=str(tmp_path)).fetch([699])
+    monkeypatch.setattr("jaxdiff.data.store._made", lambda *a: pytest.fail("decoded again"))
+    again = tfds("cifar10", "test[:700]", tfds_dir, cache=str(tmp_path)).fetch([699])
+    np.testing.assert_array_equal(first["image"], again["image"])

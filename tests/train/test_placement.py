@@ -128,6 +128,24 @@ def test_a_batch_of_scalars_is_an_error(key):
         step(replicate(init_state(jnp.ones(3), tx)), {"x": np.float32(1)}, key)
 
 
+@pytest.mark.parametrize("place", ["jit", "pmap"])
+def test_captions_stay_on_the_host_and_change_nothing(place, key):
+    tx, x = optax.sgd(0.1), np.arange(12, dtype=np.float32).reshape(4, 3)
+    texts = {"caption": np.array(["a", None, [1], "b"], object), "word": np.array(["c", "d", "e", "f"])}
+
+    def trained(batch):
+        state = init_state(jnp.ones(3), tx)
+        if place == "jit":
+            return jit_step(make_step(linear, tx), data_mesh())(state, batch, key)[0].params
+        step = pmap_step(make_step(linear, tx, axis_name="data"))
+        return step(replicate(state), batch, key)[0].params
+
+    np.testing.assert_array_equal(trained({"x": x} | texts), trained({"x": x}))
+    double = spread(lambda w, batch: w * batch["x"], data_mesh(), 2)
+    np.testing.assert_array_equal(double(2.0, {"x": x} | texts), 2 * x)
+    assert texts["caption"].tolist() == ["a", None, [1], "b"]
+
+
 def test_import_is_light():
     heavy = "[m for m in ('orbax', 'tqdm', 'matplotlib', 'flax', 'tensorflow', 'grain') if m in sys.modules]"
     code = f"import sys, jaxdiff.train; print({heavy})"
