@@ -3,6 +3,7 @@ arrays only.
 """
 
 from jaxdiff.evaluate.accuracy import Proportion, clopper_pearson, proportion
+from jaxdiff.evaluate.checkout import commit
 from jaxdiff.evaluate.curves import accuracy_curve, loss_curves, read_metrics
 from jaxdiff.evaluate.figures import image_grid, trajectory_strip
 from jaxdiff.evaluate.fingerprints import fingerprint
@@ -24,6 +25,7 @@ __all__ = [
     "accuracy_curve",
     "attack_panel",
     "clopper_pearson",
+    "commit",
     "csv_table",
     "fingerprint",
     "flow_figure",
