@@ -16,12 +16,8 @@ from jaxdiff.evaluate.tidy import write_beside
 
 Series = tuple[Any, Any, Any]  # accuracy, low, high: fractions [radii]
 Losses = tuple[Any, Any]  # steps, losses
-WIDTH, HEIGHT, HANDLE, SMALL = (
-    930,
-    560,
-    76,
-    8.5,
-)  # pixels of a sheet, an axis and a line in the legend; points of its letters
+WIDTH, HEIGHT, HANDLE = 930, 560, 76  # pixels of a sheet, an axis and a line in the legend
+SMALL = 8.5  # points of the letters there
 MARKERS = "osD^vPX*"  # one more than there are colours: 56 curves before two look alike
 STEPS = "step (thin: every value, thick: their running average)"
 REACH = 0.007  # of the height of an axis: about the width of a line
