@@ -79,10 +79,11 @@ def draw_worst(
     for attack in spec.panel:
         position = {row["id"]: j for j, row in enumerate(rows[attack])}
         where = [position[i] for i in ids]
-        attacked[attack] = evaluate.Attacked(
-            kept[attack]["adversarial"][where], [rows[attack][j]["after"] for j in where]
-        )
-    return evaluate.attack_panel(clean["image"], attacked, clean["label"], path, data.label_names)
+        shown = [rows[attack][j] for j in where]
+        after, norms = ([row[name] for row in shown] for name in ("after", "norm"))
+        attacked[attack] = evaluate.Attacked(kept[attack]["adversarial"][where], after, norms=norms)
+        before = [row["before"] for row in shown]
+    return evaluate.attack_panel(clean["image"], attacked, clean["label"], path, data.label_names, before)
 
 
 def draw_flow(spec: ConfigDict, path: Path, evaluation: Evaluation, name: str, rows: list[dict]) -> Path:

@@ -18,6 +18,7 @@ from jaxdiff.build import build
 from jaxdiff.train.jsonl import read_jsonl
 
 SECTIONS = ("score", "classifier", "adversarial_training")
+LOSSES = {"denoising loss": ("score",), "classification loss": ("classifier", "adversarial_training")}
 Rows = Mapping[tuple[str, str], list[dict]]
 
 
@@ -63,7 +64,8 @@ def draw_figures(job: Job) -> dict[str, Path]:
         figures["Accuracy against the radius, with 95 % intervals"] = draw_curve(job, folder / "radius.png")
     logs = {section: job.workdir / section / "metrics.jsonl" for section in SECTIONS}
     metrics = {s: evaluate.read_metrics(log) for s, log in logs.items() if read_jsonl(log)}
-    losses = {s: each["loss"] for s, each in metrics.items() if "loss" in each}
+    told = {s: each["loss"] for s, each in metrics.items() if "loss" in each}
+    losses = {kind: {s: told[s] for s in of if s in told} for kind, of in LOSSES.items() if told.keys() & of}
     if losses:
         figures["Training losses"] = evaluate.loss_curves(losses, folder / "losses.png")
     return figures
@@ -84,6 +86,8 @@ def draw_panel(job: Job, path: Path) -> Path:
             predictions=after if purified is None else None,
             purified=None if purified is None else np.clip(purified[:show], 0.0, 1.0),
             purified_predictions=None if purified is None else after,
+            norms=[row["norm"] for row in first],
+            clean_predictions=[row["before"] for row in first],
         )
     return evaluate.attack_panel(clean["image"], attacked, clean["label"], path, data.label_names)
 

@@ -1,19 +1,26 @@
-"""Curves: accuracy against the radius with confidence bands, training losses, and the metrics file they come
-from.
-"""
+"""Curves: accuracy against the radius with confidence bands, and training losses; the numbers beside them as CSV."""
 
-import json
-import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxdiff.evaluate.canvas import PALETTE, canvas, with_gaps
+from jaxdiff import checks
+from jaxdiff.evaluate.canvas import MARGIN, MUTED, PALETTE, canvas, with_gaps
+from jaxdiff.evaluate.layers import Layer, layered
+from jaxdiff.evaluate.lettering import extent, lines_height, wrap
+from jaxdiff.evaluate.metrics import smooth
+from jaxdiff.evaluate.tidy import write_beside
 
-MARKERS = "osD^vPX"
 Series = tuple[Any, Any, Any]  # accuracy, low, high: fractions [radii]
+Losses = tuple[Any, Any]  # steps, losses
+WIDTH, HEIGHT, HANDLE = 930, 560, 76  # pixels of a sheet, an axis and a line in the legend
+SMALL = 8.5  # points of the letters there
+MARKERS = "osD^vPX*"  # one more than there are colours: 56 curves before two look alike
+STEPS = "step (thin: every value, thick: their running average)"
+REACH = 0.007  # of the height of an axis: about the width of a line
 
 
 def accuracy_curve(
@@ -22,50 +29,139 @@ def accuracy_curve(
     path: str | Path,
     xlabel: str = r"radius ($\ell_\infty$)",
     title: str = "Accuracy under attack",
+    interval: str = "95 % Clopper-Pearson interval",
+    formats: Sequence[str] = (),
 ) -> Path:
-    """A PNG of accuracy in % against the radius, for {name: (accuracy, low, high)} fractions, with the
-    interval as band.
+    """A figure of accuracy in % against the radius, for {name: (accuracy, low, high)} fractions, with the `interval` as band.
 
-    Raises ValueError unless all three have one value per radius.
+    Beside it, as CSV: series, x, y, low, high, the fractions as they were given. Raises ValueError unless all three are
+    fractions, one for every radius.
     """
-    for name, values in series.items():
-        if any(np.shape(v) != np.shape(radii) for v in values):
-            raise ValueError(f"{name}: accuracy, low and high need one value for each of {len(radii)} radii.")
-    with canvas(path, 930, 630, layout="constrained") as figure:
-        axes = figure.add_subplot(xlabel=xlabel, ylabel="accuracy (%)", title=title)
-        for k, (name, values) in enumerate(series.items()):
-            label = with_gaps(name, *values)
-            accuracy, low, high = (100 * np.asarray(v) for v in values)
-            colour = PALETTE[k % len(PALETTE)]
-            axes.fill_between(radii, low, high, color=colour, alpha=0.18, linewidth=0)
-            axes.plot(
-                radii, accuracy, color=colour, marker=MARKERS[k % len(MARKERS)], markersize=4.5, label=label
-            )
-        axes.set_ylim(0, 102)
-        axes.legend(loc="best")
+    _check_accuracies(radii, series)
+    radii = np.asarray(radii)
+    values = {name: [np.asarray(v, float) for v in three] for name, three in series.items()}
+    names = [with_gaps(name, *three) for name, three in values.items()]
+    layers = layered([(radii, 100 * three[0]) for three in values.values()], 100 * REACH)
+    with _plots(path, title, xlabel, ["accuracy (%)"], [*names, interval], formats) as (axes,):
+        for k, (accuracy, low, high) in enumerate(values.values()):
+            colour, marker = PALETTE[k % len(PALETTE)], MARKERS[k % len(MARKERS)]
+            axes.fill_between(radii, 100 * low, 100 * high, color=colour, alpha=0.18, linewidth=0)
+            line = _line(axes, radii, 100 * accuracy, colour, layers[k])
+            line.set(marker=marker, markersize=layers[k].marker, label=_entry(names[k]))
+        axes.fill_between([], [], color=MUTED, alpha=0.18, linewidth=0, label=_entry(interval))
+        axes.set_ylim(-2, 102)
+    rows = ((name, *point) for name, v in values.items() for point in zip(radii, *v, strict=True))
+    write_beside(path, ("series", "x", "y", "low", "high"), rows)
     return Path(path)
 
 
 def loss_curves(
-    series: Mapping[str, tuple[Any, Any]],
+    kinds: Mapping[str, Mapping[str, Losses]],
     path: str | Path,
     title: str = "Training loss",
-    ylabel: str = "loss",
+    formats: Sequence[str] = (),
 ) -> Path:
-    """A PNG of {name: (steps, losses)}: each value thin, its running average thick; a log axis if all are
-    positive.
+    """A figure of {kind of loss: {name: (steps, losses)}}: each value thin, its running average thick. Every kind has an axis,
+    for they share no scale: a logarithmic one if all of its values are positive.
+
+    Beside it, as CSV: kind, series, step, value, average. Raises ValueError unless every loss has its step.
     """
-    with canvas(path, 930, 630, layout="constrained") as figure:
-        axes = figure.add_subplot(xlabel="step", ylabel=ylabel, title=title)
-        for k, (name, (steps, losses)) in enumerate(series.items()):
-            steps, losses = np.asarray(steps, float), np.asarray(losses, float)
-            colour = PALETTE[k % len(PALETTE)]
-            axes.plot(steps, losses, color=colour, linewidth=0.6, alpha=0.35)
-            axes.plot(steps, smooth(losses), color=colour, linewidth=1.8, label=with_gaps(name, losses))
-        if all(np.nanmin(np.asarray(v, float), initial=np.inf) > 0 for _, v in series.values()):
-            _log_axis(axes)
-        axes.legend(loc="best")
+    _check_losses(kinds)
+    series = [(k, n, *map(_numbers, pair)) for k, named in kinds.items() for n, pair in named.items()]
+    names = [with_gaps(name, losses) for _, name, _, losses in series]
+    averages = [smooth(losses) for *_, losses in series]
+    with _plots(path, title, STEPS, list(kinds), names, formats) as every:
+        for kind, axes in zip(kinds, every, strict=True):
+            own = [k for k in range(len(series)) if series[k][0] == kind]
+            positive = all(np.nanmin(series[k][3], initial=np.inf) > 0 for k in own)
+            layers = layered(*_heights([(series[k][2], averages[k]) for k in own], positive))
+            for k, layer in zip(own, layers, strict=True):
+                colour, (_, _, steps, losses) = PALETTE[k % len(PALETTE)], series[k]
+                axes.plot(steps, losses, color=colour, linewidth=0.6, alpha=0.35)
+                _line(axes, steps, averages[k], colour, layer).set(label=_entry(names[k]))
+            if positive:
+                _log_axis(axes)
+    rows = (
+        (kind, name, *point)
+        for (kind, name, *pair), average in zip(series, averages, strict=True)
+        for point in zip(*pair, average, strict=True)
+    )
+    write_beside(path, ("kind", "series", "step", "value", "average"), rows)
     return Path(path)
+
+
+@contextmanager
+def _plots(
+    path: str | Path, title: str, xlabel: str, ylabels: list[str], names: list[str], formats: Sequence[str]
+) -> Iterator[list[Any]]:
+    """Yields axes, one below the other, and writes the legend of all of them underneath; the sheet grows with its texts."""
+    title, xlabel = wrap(title, WIDTH - 2 * MARGIN, 11), wrap(xlabel, WIDTH - 160, 9.5)
+    entries = [_entry(name) for name in names]
+    widest = max(extent(line, SMALL) for entry in entries for line in entry.splitlines() or [""])
+    columns = max(1, int((WIDTH - 2 * MARGIN) / (HANDLE + widest)))
+    rows = [entries[i::columns] for i in range(-(-len(entries) // columns))]
+    legend = sum(max(lines_height(entry, SMALL) for entry in row) + 10 for row in rows)
+    height = len(ylabels) * HEIGHT + lines_height(title, 11) + legend
+    with canvas(path, WIDTH, height, formats, layout="constrained") as figure:
+        figure.suptitle(title, fontsize=11)
+        every = list(figure.subplots(len(ylabels), squeeze=False)[:, 0])
+        for axes, ylabel in zip(every, ylabels, strict=True):
+            axes.set(xlabel=xlabel, ylabel=wrap(ylabel, HEIGHT - 120, 9.5))
+        yield every
+        lines = [line for axes in every for line in axes.get_legend_handles_labels()[0]]
+        figure.legend(
+            handles=lines, loc="outside lower center", ncols=columns, fontsize=SMALL, handlelength=4
+        )
+
+
+def _entry(name: str) -> str:
+    return wrap(name, WIDTH - 2 * MARGIN - HANDLE, SMALL)
+
+
+def _line(axes: Any, x: np.ndarray, y: np.ndarray, colour: str, layer: Layer) -> Any:
+    (line,) = axes.plot(x, y, color=colour, linewidth=layer.width)
+    if layer.dashes:
+        line.set_linestyle((0, tuple(d / layer.width for d in layer.dashes)))  # matplotlib multiplies by it
+    return line
+
+
+def _heights(curves: list[tuple[np.ndarray, np.ndarray]], logarithmic: bool) -> tuple[list, float]:
+    """The curves as they lie on their axis, and how near to each other they look like one."""
+    if logarithmic:
+        curves = [(x, np.log(y)) for x, y in curves]
+    values = np.concatenate([y[np.isfinite(y)] for _, y in curves])
+    return curves, float(REACH * np.ptp(values)) if len(values) else 0.0
+
+
+def _numbers(values: Any) -> np.ndarray:
+    return np.asarray(values, float)
+
+
+def _check_accuracies(radii: Any, series: Mapping[str, Series]) -> None:
+    if not series:
+        raise ValueError("A curve needs at least one series; got none.")
+    for name, values in series.items():
+        if len(values) != 3 or any(np.shape(v) != np.shape(radii) for v in values):
+            raise ValueError(f"{name}: accuracy, low and high need one value for each of {len(radii)} radii.")
+        given = np.asarray(values, float)
+        finite = given[np.isfinite(given)]
+        if ((finite < 0) | (finite > 1)).any():
+            raise ValueError(
+                f"{name}: accuracies are fractions in [0, 1]; got {finite.min():g} to {finite.max():g}."
+            )
+
+
+def _check_losses(kinds: Mapping[str, Mapping[str, Losses]]) -> None:
+    like = '{"denoising loss": {"score": (steps, losses)}}'
+    checks.instance("loss_curves", Mapping, like, kinds=kinds)
+    checks.instance("loss_curves", Mapping, like, **{str(kind): named for kind, named in kinds.items()})
+    if not kinds or not all(kinds.values()):
+        raise ValueError(
+            f"loss_curves needs at least one series of every kind, such as {like}; got {list(kinds)}."
+        )
+    for name, pair in ((n, pair) for named in kinds.values() for n, pair in named.items()):
+        if len(pair) != 2 or np.shape(pair[0]) != np.shape(pair[1]) or np.ndim(pair[0]) != 1:
+            raise ValueError(f"{name}: every loss needs its step; got shapes {[np.shape(p) for p in pair]}.")
 
 
 def _log_axis(axes: Any) -> None:
@@ -77,56 +173,3 @@ def _log_axis(axes: Any) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
-
-
-def smooth(values: np.ndarray, width: float | int | None = None) -> np.ndarray:
-    """A running average (Gaussian weights, `width` values wide, a fiftieth of them by default) that skips
-    non-finite ones.
-
-    Symmetric in time, so it does not lag; weights are renormalised at the ends and at gaps. NaN where nothing
-    is near.
-    """
-    values = np.asarray(values, float)
-    if not len(values):
-        return values
-    width = max(width or len(values) / 50, 1e-3)
-    reach = min(int(np.ceil(4 * width)), len(values) - 1)
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
-    good = np.isfinite(values)
-    middle = slice(reach, reach + len(values))
-    total = np.convolve(np.where(good, values, 0.0), kernel)[middle]
-    weight = np.convolve(good.astype(float), kernel)[middle]
-    return np.divide(total, weight, out=np.full(len(values), np.nan), where=weight > 0)
-
-
-def read_metrics(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """{name: (steps, values)} from a file of JSON lines {"step": 10, "loss": 0.5, ...}, sorted by step.
-
-    A step logged twice (a run resumed from before it) counts once, the later time. Unreadable lines are
-    warned about and skipped; values that are no numbers are left out. ValueError if no line is readable.
-    """
-    metrics: dict[str, dict[int, float]] = {}
-    for number, line in enumerate(Path(path).read_text(errors="replace").splitlines(), start=1):
-        row = _parse(line)
-        if row is None:
-            logging.getLogger(__name__).warning("%s line %d skipped: no metrics", path, number)
-            continue
-        for name, value in row.items():
-            if name != "step" and isinstance(value, (int, float)) and not isinstance(value, bool):
-                metrics.setdefault(name, {})[row["step"]] = float(value)
-    if not metrics:
-        raise ValueError(f"{path} holds no line like {{'step': 10, 'loss': 0.5}}.")
-    return {name: _sorted(values) for name, values in metrics.items()}
-
-
-def _parse(line: str) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
-
-
-def _sorted(values: Mapping[int, float]) -> tuple[np.ndarray, np.ndarray]:
-    steps = sorted(values)
-    return np.asarray(steps), np.asarray([values[s] for s in steps])

@@ -19,17 +19,21 @@ from jaxdiff.evaluate.canvas import (
     as_tiles,
     canvas,
     enlarge,
-    fit,
+    margin,
     place,
+    stacked,
     title_height,
-    wrap,
     write,
     write_title,
 )
-from jaxdiff.evaluate.panels import difference, signed_colours
+from jaxdiff.evaluate.differences import difference, signed_colours
+from jaxdiff.evaluate.lettering import extent, lines_height, wrap
+from jaxdiff.evaluate.tidy import write_beside
 
 Values = Float[Array | np.ndarray, "..."]
-GAP, CAPTION, HEAD, FOOT = 8, 30, 30, 26
+GAP, HEAD, FOOT = 8, 30, 12
+HEADINGS = ("image", "attacked", "difference", "movement")
+COLUMNS = ("example", "label", "difference", "movement", "not finite", "magnified")
 KEY = "difference: mean over channels, blue below and red above zero; an arrow ends where what it moved has arrived"
 ARROW = "#ffd400"
 
@@ -69,11 +73,14 @@ def flow_figure(
     labels: Sequence[object] | None = None,
     title: str = "",
     size: int = 256,
+    formats: Sequence[str] = (),
 ) -> Path:
-    """A PNG with a row per example: the image, the attacked image, their difference (blue below, red above zero), the arrows.
+    """A row per example: the image, the attacked image, their difference (blue below, red above zero), the arrows.
 
     Images are [n, h, w, c] in [0, 1]; flows [n, h, w, 2] are in units of half the image, horizontal first, as attacks by flow
-    give them; `labels` stand under the attacked images, such as "cat, seen as dog". Raises ValueError if shapes disagree.
+    give them; `labels` stand under the attacked images, such as "cat, seen as dog". Beside it, as CSV: of every
+    example the label, the largest difference and movement (in pixels), and how many times its arrows are magnified. Raises
+    ValueError if shapes disagree.
     """
     images, attacked, flows = (np.asarray(a) for a in (images, attacked, flows))
     _check(images, attacked, flows, labels)
@@ -87,47 +94,43 @@ def flow_figure(
         as_tiles(images / 2, size),
     ]
     height, width = columns[0].shape[1:3]
-    lefts = [MARGIN + k * (width + GAP) for k in range(4)]
-    sheet, step = lefts[-1] + width + MARGIN, height + CAPTION
+    slot = max(width, *(round(extent(heading, 8.5)) for heading in HEADINGS))
+    lefts = [margin(HEADINGS[0], width, 8.5) + k * (slot + GAP) for k in range(4)]
+    fields = [arrows(flow) for flow in flows]
+    names = [""] * len(images) if labels is None else [str(label) for label in labels]
+    notes = [
+        [wrap(note, slot, 7.5) for note in ("", name, f"±{255 * bound:.3g}/255", _lengths(flow, field))]
+        for name, bound, flow, field in zip(names, bounds, flows, fields, strict=True)
+    ]
+    sheet = lefts[-1] + width + margin(HEADINGS[-1], width, 8.5)
     head = title_height(title, sheet) + HEAD
+    steps = [height + 14 + max(lines_height(note, 7.5) for note in row) for row in notes]
+    *tops, foot = stacked(head, steps)
     key = wrap(KEY, sheet - 2 * MARGIN, 6.5)
-    with canvas(path, sheet, head + len(images) * step + FOOT + 14 * key.count("\n")) as figure:
+    with canvas(path, sheet, foot + FOOT + lines_height(key, 6.5), formats) as figure:
         write_title(figure, title, sheet)
-        for name, left in zip(("image", "attacked", "difference", "movement"), lefts, strict=True):
+        for name, left in zip(HEADINGS, lefts, strict=True):
             write(figure, name, left + width / 2, head - 16, 8.5)
-        for k in range(len(images)):
-            top = head + k * step
-            for tiles, left in zip(columns, lefts, strict=True):
+        for k, (field, top) in enumerate(zip(fields, tops, strict=True)):
+            for tiles, note, left in zip(columns, notes[k], lefts, strict=True):
                 place(figure, tiles[k], left, top)
-            field = arrows(flows[k])
+                write(figure, note, left + width / 2, top + height + 4, 7.5, va="top", color=MUTED)
             _draw(_axes(figure, lefts[3], top, height, width, images.shape[1:3]), field)
-            notes = (
-                "",
-                "" if labels is None else str(labels[k]),
-                f"±{255 * bounds[k]:.3g}/255",
-                _lengths(flows[k], field),
-            )
-            for note, left in zip(notes, lefts, strict=True):
-                write(
-                    figure, fit(note, width + GAP, 7.5), left + width / 2, top + height + 13, 7.5, color=MUTED
-                )
-        write(
-            figure,
-            key,
-            sheet / 2,
-            head + len(images) * step + 2,
-            6.5,
-            va="top",
-            color=MUTED,
-            linespacing=1.15,
-        )
+        write(figure, key, sheet / 2, foot + 2, 6.5, va="top", color=MUTED)
+    rows = ((k, names[k], bounds[k], *_longest(flows[k]), fields[k].factor) for k in range(len(images)))
+    write_beside(path, COLUMNS, rows)
     return Path(path)
 
 
-def _lengths(flow: np.ndarray, field: Arrows) -> str:
+def _longest(flow: np.ndarray) -> tuple[float, int]:
+    """The longest movement in pixels, and how many pixels have none that is finite."""
     height, width = flow.shape[:2]
-    longest = np.hypot(*(np.nan_to_num(flow, posinf=0.0, neginf=0.0) * [width / 2, height / 2]).T).max()
-    broken = int((~np.isfinite(flow).all(-1)).sum())
+    moved = np.nan_to_num(flow, posinf=0.0, neginf=0.0) * [width / 2, height / 2]
+    return float(np.hypot(*moved.T).max()), int((~np.isfinite(flow).all(-1)).sum())
+
+
+def _lengths(flow: np.ndarray, field: Arrows) -> str:
+    longest, broken = _longest(flow)
     drawn = f", drawn {field.factor:.0f}x" if field.factor > 1 else ""
     return f"up to {longest:.2g} px{drawn}" + (f", {broken} not finite" if broken else "")
 
@@ -144,8 +147,8 @@ def _axes(figure: Any, left: int, top: int, height: int, width: int, shape: tupl
 def _draw(axes: Any, field: Arrows) -> Any:
     style = {
         "color": ARROW,
-        "units": "dots",
-        "width": 1.8,
+        "units": "inches",  # a dot is not one and the same in every format
+        "width": 1.8 / DPI,
         "headwidth": 4.5,
         "headlength": 5,
         "headaxislength": 4.5,

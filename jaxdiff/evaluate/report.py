@@ -11,6 +11,7 @@ from typing import Any
 
 from jaxdiff import checks
 from jaxdiff.evaluate.atomic import write_text
+from jaxdiff.evaluate.checkout import commit
 from jaxdiff.evaluate.fingerprints import plain
 from jaxdiff.evaluate.ledger import machines_of
 from jaxdiff.evaluate.machine import this_machine
@@ -21,14 +22,19 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def versions() -> dict[str, str]:
-    """What ran: jaxdiff, Python, the packages numbers depend on, the platform and the accelerators."""
+    """What ran: jaxdiff, its commit where it is a git checkout, Python, the packages numbers depend on, the platform and the
+    accelerators.
+    """
     import jax
 
     import jaxdiff
 
     devices = jax.devices()
+    hash_ = commit()
     return (
-        {"jaxdiff": jaxdiff.__version__, "python": platform.python_version()}
+        {"jaxdiff": jaxdiff.__version__}
+        | ({"commit": hash_} if hash_ else {})
+        | {"python": platform.python_version()}
         | {name: _version(name) for name in PACKAGES}
         | {
             "platform": platform.platform(),
@@ -91,14 +97,20 @@ def write_report(
 
 
 def figure_links(figures: Mapping[str, str | Path], folder: str | Path) -> str:
-    """Markdown images for {caption: file}, relative to `folder`; FileNotFoundError for a file that is not
-    there.
+    """Markdown images (of a PDF a link) for {caption: file}, relative to `folder`, and links to what lies beside each: its
+    numbers, other formats. FileNotFoundError for a file that is not there.
     """
     absent = [str(file) for file in figures.values() if not Path(file).is_file()]
     if absent:
         raise FileNotFoundError(f"A report links figures that exist; draw these first: {absent}.")
-    links = ((caption, Path(os.path.relpath(file, folder)).as_posix()) for caption, file in figures.items())
-    return "\n\n".join(f"**{caption}**\n\n![{_alt(caption)}](<{link}>)" for caption, link in links)
+    link = lambda name, file: f"[{_alt(name)}](<{Path(os.path.relpath(file, folder)).as_posix()}>)"  # noqa: E731
+    parts = []
+    for caption, file in figures.items():
+        beside = [Path(file).with_suffix(suffix) for suffix in (".csv", ".pdf", ".svg")]
+        more = [link(other.name, other) for other in beside if other != Path(file) and other.is_file()]
+        picture = ("" if Path(file).suffix == ".pdf" else "!") + link(caption, file)
+        parts += [f"**{caption}**", picture, *([", ".join(more)] if more else [])]
+    return "\n\n".join(parts)
 
 
 def config_block(config: Any) -> str:

@@ -63,6 +63,21 @@ def write(**changes):
     return lambda: evaluate.write_results(FOLDER / "r.json", [RECORD | changes])
 
 
+def curve(**changes):
+    given = {"radii": [0.0, 0.1], "series": {"pgd": ([0.5, 0.4],) * 3}, "path": FOLDER / "x.png"}
+    return lambda: evaluate.accuracy_curve(**(given | changes))
+
+
+def losses(kinds):
+    return lambda: evaluate.loss_curves(kinds, FOLDER / "x.png")
+
+
+def panel(**changes):
+    image = np.zeros((1, 4, 4, 1), np.float32)
+    attacked = {"pgd": evaluate.Attacked(image, **changes)}
+    return lambda: evaluate.attack_panel(image, attacked, [0], FOLDER / "x.png", ["cat", "dog"])
+
+
 def report(**changes):
     return lambda: evaluate.write_report(FOLDER / "r.md", "A run", **(REPORT | changes))
 
@@ -180,6 +195,28 @@ ROWS = {
         lambda: evaluate.markdown_table([RECORD], {"none": {"pgd": 70.6}}), "pgd as a number in [0, 1]", "70.6"
     ),
     "results that are none": (lambda: evaluate.read_results(__file__), "holds no results"),
+    "a table in LaTeX of nothing": (lambda: evaluate.latex_table([]), "at least one record"),
+    "a table in CSV of nothing": (lambda: evaluate.csv_table([]), "at least one record"),
+    "a table in CSV of numbers": (lambda: evaluate.csv_table([0.5]), "entry as a Mapping"),
+    # Figures.
+    "a figure as JPEG": (curve(path=FOLDER / "x.jpg"), ".png, .pdf or .svg", "'x.jpg'"),
+    "a figure of no kind": (curve(path=FOLDER / "x"), ".png, .pdf or .svg", "'x'"),
+    "a figure in Word": (curve(formats=("docx",)), ".png, .pdf or .svg", "docx"),
+    "one format": (curve(formats="pdf"), "a sequence", "'pdf'"),
+    "a curve of nothing": (curve(series={}), "at least one series"),
+    "a curve in per cent": (curve(series={"pgd": ([93.0, 9.0],) * 3}), "pgd", "fractions in [0, 1]", "93"),
+    "a curve without a band": (curve(series={"pgd": ([0.5, 0.4],)}), "accuracy, low and high"),
+    "a curve of other radii": (curve(series={"pgd": ([0.5],) * 3}), "2 radii"),
+    "losses of no kind": (losses({"eps": ([1], [2.0])}), "eps as a Mapping", "denoising loss"),
+    "losses of nothing": (losses({}), "at least one series"),
+    "a kind of loss of nothing": (losses({"denoising loss": {}}), "at least one series of every kind"),
+    "losses without steps": (losses({"loss": {"eps": ([1, 2], [2.0])}}), "eps", "its step", "(2,)"),
+    "confidences of nothing": (panel(confidences=[0.5]), "confidences are those of predictions"),
+    "confidences in per cent": (panel(predictions=[1], confidences=[98.0]), "fractions in [0, 1]", "98"),
+    "confidences below none": (panel(predictions=[1], confidences=[-0.1]), "fractions in [0, 1]", "-0.1"),
+    "a prediction without a name": (panel(predictions=[2]), "below 2, the number of names", "got 2"),
+    "a norm for two": (panel(norms=[0.1, 0.2]), "1 examples need 1 norms", "got 2"),
+    "two clean predictions for one": (panel(clean_predictions=[0, 1]), "1 clean_predictions"),
     # Reports, files, fingerprints.
     "a seed of a word": (report(seed="0"), "seed as a whole number"),
     "a stage below no time": (report(stages={"train": -1.0}), "train as a number in [0, inf)"),

@@ -19,8 +19,8 @@ from jaxdiff.evaluate import (
     trajectory_strip,
 )
 from jaxdiff.evaluate.canvas import PALETTE, RIGHT, WRONG, as_tiles, canvas, place
-from jaxdiff.evaluate.curves import smooth
-from jaxdiff.evaluate.panels import difference, signed_colours
+from jaxdiff.evaluate.differences import difference, signed_colours
+from jaxdiff.evaluate.metrics import smooth
 
 
 @pytest.fixture
@@ -100,10 +100,13 @@ def test_curves_count_what_they_cannot_draw(tmp_path, monkeypatch):
     names = []
     monkeypatch.setattr("jaxdiff.evaluate.curves.canvas", _recording(names))
     gap = np.array([1.0, np.nan, np.inf, 0.5])
-    loss_curves({"eps": (np.arange(4), gap), "v": (np.arange(2), [1.0, 2.0])}, tmp_path / "l.png")
+    loss_curves({"loss": {"eps": (np.arange(4), gap), "v": (np.arange(2), [1.0, 2.0])}}, tmp_path / "l.png")
     whole = np.ones(4)
     accuracy_curve(np.arange(4), {"pgd": (gap, whole, np.roll(gap, 1))}, tmp_path / "a.png")
-    assert names == [["eps (2 of 4 not finite)", "v"], ["pgd (3 of 4 not finite)"]]
+    assert names == [
+        ["eps (2 of 4 not finite)", "v"],
+        ["pgd (3 of 4 not finite)", "95 % Clopper-Pearson interval"],
+    ]
 
 
 def _recording(names):
@@ -113,7 +116,7 @@ def _recording(names):
     def recorded(*args, **kwargs):
         with canvas(*args, **kwargs) as figure:
             yield figure
-            names.append([text.get_text() for text in figure.axes[0].get_legend().get_texts()])
+            names.append([text.get_text() for text in figure.legends[0].get_texts()])
 
     return recorded
 
@@ -200,10 +203,10 @@ def test_loss_curves_draw_gaps_and_negative_losses(tmp_path):
     losses = np.exp(-steps / 50)
     losses[50:60] = np.nan
     series = {"eps": (steps, losses), "v": (steps, 2 * losses)}
-    png = pixels(loss_curves(series, tmp_path / "l.png"))
+    png = pixels(loss_curves({"loss": series}, tmp_path / "l.png"))
     assert holds(png, PALETTE[0]) and holds(png, PALETTE[1])
-    assert holds(pixels(loss_curves({"elbo": (steps, -losses)}, tmp_path / "m.png")), PALETTE[0])
-    loss_curves({"none yet": ([], []), "all lost": ([1, 2], [np.nan, np.nan])}, tmp_path / "e.png")
+    assert holds(pixels(loss_curves({"elbo": {"elbo": (steps, -losses)}}, tmp_path / "m.png")), PALETTE[0])
+    loss_curves({"loss": {"none yet": ([], []), "all lost": ([1, 2], [np.nan, np.nan])}}, tmp_path / "e.png")
 
 
 def test_smoothing_is_an_average_that_keeps_lines_and_bridges_gaps():

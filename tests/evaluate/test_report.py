@@ -8,7 +8,7 @@ import pytest
 from test_results import RECORDS
 
 from jaxdiff.evaluate import versions, write_report
-from jaxdiff.evaluate.report import clock
+from jaxdiff.evaluate.report import clock, figure_links
 
 CONFIG = {"process": {"name": "vp", "beta_max": 20.0}, "sizes": (1, 2), "note": "é | 8/255", "none": None}
 FACTS = {
@@ -61,6 +61,19 @@ def test_figures_are_found_from_the_report(report):
     links = re.findall(r"!\[.*?\]\(<(.*?)>\)", report.read_text())
     assert links == ["../figures/an attack.png"]
     assert (report.parent / links[0]).read_bytes() == b"png"
+
+
+def test_a_figure_has_its_numbers_and_formats_beside_it_and_a_pdf_is_a_link(tmp_path):
+    for name in ("a.png", "a.csv", "a.svg", "b.pdf"):
+        (tmp_path / name).write_bytes(b"x")
+    links = figure_links({"A": tmp_path / "a.png", "B": tmp_path / "b.pdf"}, tmp_path).split("\n\n")
+    assert links == ["**A**", "![A](<a.png>)", "[a.csv](<a.csv>), [a.svg](<a.svg>)", "**B**", "[B](<b.pdf>)"]
+
+
+@pytest.mark.parametrize("commit", [None, "c0ffee-dirty"])
+def test_versions_tell_the_commit_of_a_checkout(monkeypatch, commit):
+    monkeypatch.setattr("jaxdiff.evaluate.report.commit", lambda: commit)
+    assert versions().get("commit") == commit
 
 
 def test_the_same_run_gives_the_same_bytes(report, tmp_path):
