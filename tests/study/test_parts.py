@@ -105,7 +105,10 @@ BAD = {
     "a function without a name": (lambda: part(lambda x: x), "Define it at the top of a module"),
     "no function": (lambda: part(3), "imported by its name; got 3"),
     "a name misspelt": (lambda: build({"name": "attacks.pdg"}), "attacks has no 'pdg', did you mean 'pgd'"),
-    "a module that is none": (lambda: build({"name": "attacs.pgd"}), "no module 'attacs', did you mean 'attacks'.*PYTHONPATH"),
+    "a module that is none": (
+        lambda: build({"name": "attacs.pgd"}),
+        "no module 'attacs', did you mean 'attacks'.*PYTHONPATH",
+    ),
     "a name without a module": (lambda: build({"name": "pgd"}), "where its function lives"),
     "a number for a name": (lambda: build({"name": 3}), "where its function lives"),
     "a missing argument": (lambda: build({"name": "attacks.pgd", "lr": 0.1}), "attacks.pgd needs 'threat'"),
