@@ -23,7 +23,7 @@ from jaxdiff.diffusion import grids, process, solvers
 
 ROOT = Path(jaxdiff.__file__).parent
 SIBLINGS = {"diffusion", "attacks", "models", "data", "train", "evaluate"}
-GROUND = {"types", "build", "checks", "chunks", "floats", "__init__"}
+GROUND = {"types", "build", "checks", "chunks", "floats", "keys", "__init__"}
 
 
 def test_builds_by_name_with_context():

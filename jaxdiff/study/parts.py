@@ -24,6 +24,8 @@ from ml_collections import ConfigDict, config_dict
 from jaxdiff.build import expected, fits
 from jaxdiff.checks import nearest
 
+Sections = Mapping[str, Any] | ConfigDict  # which is no Mapping
+
 HOME = "jaxdiff"
 NO_ARGUMENTS = ("self", "parent", "name")  # the latter two of Flax modules
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from jaxdiff.checks import nearest
 from jaxdiff.evaluate.fingerprints import fingerprint
-from jaxdiff.study.parts import is_part, is_product, needs
+from jaxdiff.study.parts import Sections, is_part, is_product, needs
 
 
 class Stage(NamedTuple):
@@ -22,12 +22,12 @@ class Stage(NamedTuple):
         return f"{self.name}-{self.digest}"
 
 
-def in_order(specs: Mapping[str, Any], common: Any = None) -> dict[str, Stage]:
+def in_order(specs: Sections, common: Any = None) -> dict[str, Stage]:
     """The stages, those that others need first, otherwise as they come; `common` is what all of them depend on.
 
-    A stage depends on its part, on the digests (not the names) of what it needs, and on `common`: data and seed, so that the
-    variants of a sweep share what they have in common. ValueError for a stage that is no part, that needs one that does not
-    exist, or that needs itself in the end.
+    A stage depends on its name (from which its random numbers come), its part, the digests of what it needs, and `common`: data
+    and seed. So the variants of a sweep share what they have in common. ValueError for a stage that is no part, that needs one
+    that does not exist, or that needs itself in the end.
     """
     found: dict[str, Stage] = {}
 
@@ -41,14 +41,16 @@ def in_order(specs: Mapping[str, Any], common: Any = None) -> dict[str, Stage]:
         for other in wanted:
             visit(other, (*path, name))
         digests = {other: found[other].digest for other in wanted}
-        found[name] = Stage(name, specs[name], wanted, fingerprint(_resolved(specs[name], digests), common))
+        found[name] = Stage(
+            name, specs[name], wanted, fingerprint(name, _resolved(specs[name], digests), common)
+        )
 
     for name in specs:
         visit(name, ())
     return found
 
 
-def _needs(name: str, specs: Mapping[str, Any]) -> tuple[str, ...]:
+def _needs(name: str, specs: Sections) -> tuple[str, ...]:
     spec = specs[name]
     if not is_part(spec):
         raise ValueError(f"The stage {name!r} is a part, part(function, ...); got {spec!r}.")
