@@ -160,7 +160,8 @@ def _set(tree: ConfigDict, name: str, value: Any, parameter: inspect.Parameter) 
     kinds = _alternatives(parameter.annotation)
     if value is None:
         plain = [kind for kind in (str, tuple, float, int, bool) if kind in kinds]
-        tree[name] = config_dict.placeholder(plain[0] if len(plain) == 1 or float in plain else object)
+        number = float in plain and not {str, tuple} & set(plain)
+        tree[name] = config_dict.placeholder(float if number else plain[0] if len(plain) == 1 else object)
     elif float in kinds and isinstance(value, int) and not isinstance(value, bool):
         tree[name] = float(value)
     else:
