@@ -18,7 +18,7 @@ import numpy as np
 from attack_figures import curves_of, draw_figures
 from attack_tables import ALL, WHOLE, costs, minima, write_per_image
 from cell_checks import check_cell
-from common import load_data, need, purpose, run
+from common import load_data, need, run
 from evaluation import Evaluation, Setting, Victim
 from ml_collections import ConfigDict
 from part_checks import check_arguments, check_n
@@ -28,6 +28,7 @@ from jaxdiff import evaluate
 from jaxdiff.build import build
 from jaxdiff.data.dataset import Dataset
 from jaxdiff.defenses import masking_battery
+from jaxdiff.keys import purpose
 from jaxdiff.models import as_classifier
 
 

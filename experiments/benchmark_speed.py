@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from benchmark_compare import Row, close, compare
-from common import example_keys, purpose
 from peers import Peers
 
 from jaxdiff.attacks import cross_entropy, linf, pgd, untargeted
 from jaxdiff.diffusion import ddim, ddpm, denoiser, denoising, grids, linear, losses, sample, time_label
+from jaxdiff.keys import example_keys, purpose
 from jaxdiff.models import (
     ResNetCIFAR,
     UNet,

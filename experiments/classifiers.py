@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from common import check_fields, purpose
+from common import check_fields
 from ml_collections import ConfigDict
 from train_classifier import train_classifier
 
@@ -21,6 +21,7 @@ import jaxdiff.models
 from jaxdiff import checks
 from jaxdiff.build import build
 from jaxdiff.data import dataset
+from jaxdiff.keys import purpose
 from jaxdiff.models import convert, load_npz
 
 __all__ = ["converted", "fitted", "trained", "untrained"]

@@ -9,7 +9,6 @@ import json
 import os
 import sys
 import traceback
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -214,16 +213,6 @@ def flatten(tree: Any, path: str = "") -> dict[str, Any]:
     return {
         k: v for name, value in items for k, v in flatten(value, f"{path}.{name}" if path else name).items()
     }
-
-
-def purpose(key: jax.Array, name: str) -> jax.Array:
-    """The part of a root key that belongs to a named purpose."""
-    return jax.random.fold_in(key, zlib.crc32(name.encode()))
-
-
-def example_keys(key: jax.Array, ids: jax.Array) -> PRNGKeys:
-    """One key an example, whatever batch it comes in."""
-    return jax.vmap(lambda i: jax.random.fold_in(key, i))(ids)
 
 
 def load_data(config: ConfigDict, split: str) -> dataset.Dataset:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from cells import Cell, norm_of, stages_of, transferred, without_radius
-from common import purpose, width
+from common import width
 from judging import Victim, attack_keys, is_random, judge_function, judged_cell, protocol_of
 from part_checks import check_n
 
@@ -23,6 +23,7 @@ from jaxdiff.chunks import in_chunks
 from jaxdiff.data.dataset import Dataset
 from jaxdiff.defenses import protocols
 from jaxdiff.evaluate.summary import robust, share
+from jaxdiff.keys import purpose
 from jaxdiff.train import data_mesh, shared, spread
 from jaxdiff.types import Attack
 

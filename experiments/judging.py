@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from cells import Cell, judged_by, norm_of
-from common import example_keys, purpose
 
 from jaxdiff import evaluate
 from jaxdiff.attacks import lost
 from jaxdiff.build import build
 from jaxdiff.defenses import attackers_view, protocols
+from jaxdiff.keys import example_keys, purpose
 from jaxdiff.types import Classifier, Defense, Logits, PRNGKeys
 
 

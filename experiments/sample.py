@@ -10,18 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from common import (
-    Score,
-    build_sampler,
-    build_score,
-    example_keys,
-    from_network,
-    load_data,
-    need,
-    purpose,
-    run,
-    width,
-)
+from common import Score, build_sampler, build_score, from_network, load_data, need, run, width
 from ml_collections import ConfigDict
 from tqdm import tqdm
 from training import example_inputs, final_params, start_state
@@ -29,6 +18,7 @@ from training import example_inputs, final_params, start_state
 from jaxdiff.build import build
 from jaxdiff.diffusion import grids, prior, solvers, trajectory
 from jaxdiff.evaluate import image_grid, trajectory_strip
+from jaxdiff.keys import example_keys, purpose
 from jaxdiff.train import Checkpoints, abstract, data_mesh, spread
 
 N = flags.DEFINE_integer("n", None, "How many samples; default: config.score.sample.n.")

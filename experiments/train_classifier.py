@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from absl import flags
-from common import build_augment, example_keys, load_data, need, purpose, run
+from common import build_augment, load_data, need, run
 from ml_collections import ConfigDict
 from training import example_inputs, final_params, train
 
@@ -20,6 +20,7 @@ from jaxdiff.build import build
 from jaxdiff.data.stream import epoch
 from jaxdiff.defenses import training as defenses
 from jaxdiff.evaluate import proportion
+from jaxdiff.keys import example_keys, purpose
 from jaxdiff.models import as_classifier
 from jaxdiff.models.layers import example_rngs
 from jaxdiff.train import data_mesh, spread

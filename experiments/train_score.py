@@ -9,24 +9,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from common import (
-    Score,
-    build_augment,
-    build_sampler,
-    build_score,
-    example_keys,
-    load_data,
-    need,
-    purpose,
-    run,
-    width,
-)
+from common import Score, build_augment, build_sampler, build_score, load_data, need, run, width
 from ml_collections import ConfigDict
 from training import example_inputs, final_params, train
 
 from jaxdiff.build import build
 from jaxdiff.diffusion import denoising, losses, time_label
 from jaxdiff.evaluate import image_grid
+from jaxdiff.keys import example_keys, purpose
 from jaxdiff.models.layers import example_rngs
 from jaxdiff.train import TrainState, data_mesh, spread
 

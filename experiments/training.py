@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from common import purpose
 from ml_collections import ConfigDict
 
 from jaxdiff.build import build
@@ -15,6 +14,7 @@ from jaxdiff.checks import count
 from jaxdiff.data.dataset import Dataset
 from jaxdiff.data.stream import stream
 from jaxdiff.evaluate.fingerprints import plain
+from jaxdiff.keys import purpose
 from jaxdiff.models import initialise
 from jaxdiff.train import (
     Checkpoints,

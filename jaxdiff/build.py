@@ -54,7 +54,7 @@ def build(namespace: ModuleType, spec: Spec, **context: Any) -> Any:
     for k, v in arguments.items():
         wanted = signature.parameters[k].annotation
         if not fits(v, wanted):
-            raise ValueError(f"{where} needs {k} as {_told(wanted)}; got {v!r}.")
+            raise ValueError(f"{where} needs {k} as {expected(wanted)}; got {v!r}.")
     arguments |= {k: v for k, v in context.items() if k in parameters and k not in arguments}
     try:
         signature.bind(**arguments)
@@ -127,7 +127,7 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if type(value) in (list, tuple) else value
 
 
-def _told(annotation: Any) -> str:
+def expected(annotation: Any) -> str:
     """A type in words."""
     origin, inner = get_origin(annotation), get_args(annotation)
     plain = {
@@ -138,13 +138,13 @@ def _told(annotation: Any) -> str:
         types.NoneType: "None",
     }
     if origin in (Union, types.UnionType):
-        told = dict.fromkeys(_told(member) for member in inner)
+        told = dict.fromkeys(expected(member) for member in inner)
         narrower = ("a whole number", "True or False", "an array") if "a number" in told else ()
         return " or ".join(t for t in told if t not in narrower)
     if origin is not None and issubclass(origin, Mapping):
         return "a dict"
     if origin is not None:
-        return f"a sequence, each {_told(inner[0])}" if issubclass(origin, Iterable) else "a function"
+        return f"a sequence, each {expected(inner[0])}" if issubclass(origin, Iterable) else "a function"
     if annotation in plain:
         return plain[annotation]
     if not isinstance(annotation, type):

@@ -18,6 +18,7 @@ from jaxdiff.build import build
 from jaxdiff.defenses import training as defenses
 from jaxdiff.diffusion import grids, losses, solvers
 from jaxdiff.evaluate.fingerprints import plain
+from jaxdiff.keys import example_keys, purpose
 from jaxdiff.models import count, initialise
 from jaxdiff.train import optimizer
 
@@ -237,6 +238,6 @@ def test_purposes_and_examples_have_their_own_keys(key):
     import numpy as np
 
     data = lambda k: np.asarray(jax.random.key_data(k))  # noqa: E731
-    assert not np.array_equal(data(common.purpose(key, "a")), data(common.purpose(key, "b")))
-    keys = common.example_keys(key, np.array([5, 2, 9]))
-    np.testing.assert_array_equal(data(keys)[1], data(common.example_keys(key, np.array([2])))[0])
+    assert not np.array_equal(data(purpose(key, "a")), data(purpose(key, "b")))
+    keys = example_keys(key, np.array([5, 2, 9]))
+    np.testing.assert_array_equal(data(keys)[1], data(example_keys(key, np.array([2])))[0])

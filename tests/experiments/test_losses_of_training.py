@@ -18,6 +18,7 @@ from test_configs import load
 
 from jaxdiff.data import dataset
 from jaxdiff.diffusion import process
+from jaxdiff.keys import example_keys, purpose
 from jaxdiff.models import CNN, as_classifier, initialise
 from jaxdiff.models.preact import PreActResNet
 from jaxdiff.train import init_state, make_step, optimizer
@@ -121,9 +122,9 @@ def test_time_noise_augmentation_and_dropout_are_drawn_apart(key):
 
     score = common.Score(Spy(), VP, "eps", LABEL)
     train_score.score_loss(score_config(), score)({}, {}, batch_of(0.3), key)
-    keys = common.example_keys(key, jnp.arange(6))
+    keys = example_keys(key, jnp.arange(6))
     for name in ("dropout", "time", "noise", "augment"):
-        apart = jax.vmap(lambda k: common.purpose(k, name))(keys)
+        apart = jax.vmap(lambda k: purpose(k, name))(keys)
         same = np.array_equal(jax.random.key_data(seen["dropout"]), jax.random.key_data(apart))
         assert same == (name == "dropout")
 

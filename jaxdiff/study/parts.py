@@ -1,0 +1,246 @@
+"""Parts of a config: functions by the names of where they live, with the arguments that a config can say.
+
+A config is plain values, and three rules read all of it:
+
+    a dict with "name" is a part: the function of that name, called with the rest, which is built first;       (1)
+    a string "@score" is the product of the stage of that name;                                               (2)
+    anything else is a value.                                                                                 (3)
+
+"attacks.pgd" is a function of jaxdiff, "my_package.module.function" one of anybody. There is no registry and no schema: a
+signature is the schema, and the `__all__` of a module lists what there is. What a config cannot say, such as the threat of a
+cell, is passed down as context to every part that has a parameter of that name and does not set it.
+"""
+
+import importlib
+import inspect
+import pkgutil
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Union, get_args, get_origin
+
+from ml_collections import ConfigDict, config_dict
+
+from jaxdiff.build import expected, fits
+from jaxdiff.checks import nearest
+
+Sections = Mapping[str, Any] | ConfigDict  # which is no Mapping
+
+HOME = "jaxdiff"
+NO_ARGUMENTS = ("self", "parent", "name")  # the latter two of Flax modules
+
+
+def part(function: Any, /, **arguments: Any) -> ConfigDict:
+    """The part that calls `function` with `arguments`: parts, "@stages" or plain values, checked at once against its signature.
+
+    It holds the defaults of the function too, so that a config says all that its numbers depend on and every field can be
+    overridden: one that is None takes the type of its annotation. ValueError for a function without a name of its own, an
+    argument that it does not have, or a value of another type.
+    """
+    return completed({"name": name_of(function), **arguments})
+
+
+def completed(spec: Any) -> Any:
+    """The tree with all its parts as `part` makes them: checked, with their defaults, mappings in the order they came in."""
+    if is_part(spec):
+        return _complete(spec)
+    if _is_mapping(spec):
+        tree = ConfigDict(sort_keys=False)
+        for name, value in spec.items():
+            tree[name] = completed(value)
+        return tree
+    return tuple(map(completed, spec)) if isinstance(spec, list | tuple) else spec
+
+
+def build(tree: Any, products: Mapping[str, Any] | None = None, **context: Any) -> Any:
+    """What a tree of a config stands for, by rules (1) to (3); sequences are tuples, which can be hashed.
+
+    `products` are those of stages by their names. ValueError, with what there is, for a name or an argument that does not
+    exist; an error of a function itself is its own, with a note of the part that it was called for.
+    """
+    products = {} if products is None else products
+    if is_part(tree):
+        return _call(tree, products, context)
+    if _is_mapping(tree):
+        return {name: build(value, products, **context) for name, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return tuple(build(value, products, **context) for value in tree)
+    if not is_product(tree):
+        return tree
+    if tree[1:] not in products:
+        raise ValueError(
+            f"There is no product {tree!r}{nearest(tree[1:], products)} Known: {sorted(products)}."
+        )
+    return products[tree[1:]]
+
+
+def needs(tree: Any) -> tuple[str, ...]:
+    """The stages whose products a tree names, once each, in order."""
+    if is_product(tree):
+        return (tree[1:],)
+    inner = tree.values() if _is_mapping(tree) else tree if isinstance(tree, list | tuple) else ()
+    return tuple(dict.fromkeys(name for value in inner for name in needs(value)))
+
+
+def is_part(value: Any) -> bool:
+    """Rule (1)."""
+    return _is_mapping(value) and "name" in value
+
+
+def is_product(value: Any) -> bool:
+    """Rule (2)."""
+    return isinstance(value, str) and value.startswith("@")
+
+
+def name_of(function: Any) -> str:
+    """The name by which a config finds a function; ValueError if there is none."""
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    if not callable(function) or not module or "<" in name or module == "__main__":
+        raise ValueError(
+            f"A part needs a function that can be imported by its name; got {function!r}. Define it at the top of a module."
+        )
+    inside = module.split(".")
+    if inside[0] == HOME:  # the shortest public name is the one that people write
+        for depth in range(2, len(inside)):
+            package = importlib.import_module(".".join(inside[:depth]))
+            if getattr(package, name, None) is function:
+                return ".".join([*inside[1:depth], name])
+        module = ".".join(inside[1:])
+    return f"{module}.{name}"
+
+
+def function_of(name: Any) -> Callable:
+    """The function of a name; ValueError, with the nearest and all that there are, if there is none."""
+    if not isinstance(name, str) or "." not in name:
+        raise ValueError(
+            f"The name of a part is where its function lives, such as 'attacks.pgd' or 'my_package.module.function'; "
+            f"got {name!r}."
+        )
+    module, _, last = name.rpartition(".")
+    found = _module(module)
+    value = getattr(found, last, None)
+    if not callable(value):
+        names = [n for n in getattr(found, "__all__", dir(found)) if callable(getattr(found, n, None))]
+        names = [n for n in names if not n.startswith("_")]
+        raise ValueError(f"{module} has no {last!r}{nearest(last, names)} Known: {sorted(names)}.")
+    return value
+
+
+def _module(name: str) -> types.ModuleType:
+    """A module of jaxdiff, or else of anybody; an error inside of it is its own."""
+    for path in (f"{HOME}.{name}", name):
+        try:
+            return importlib.import_module(path)
+        except ModuleNotFoundError as error:
+            if not error.name or not (path == error.name or path.startswith(error.name + ".")):
+                raise
+    ours = [module.name for module in pkgutil.iter_modules(importlib.import_module(HOME).__path__)]
+    raise ValueError(
+        f"There is no module {name!r}{nearest(name, ours)} It is neither in jaxdiff nor elsewhere: is it installed, or its "
+        "folder in PYTHONPATH?"
+    )
+
+
+def _complete(spec: Any) -> ConfigDict:
+    """A part, checked, with the defaults of its function after what it sets."""
+    parameters = _parameters(spec["name"])
+    _check_arguments(spec, parameters)
+    tree = ConfigDict({"name": spec["name"]}, sort_keys=False)
+    for name, value in spec.items():
+        if name != "name":
+            _set(tree, name, completed(value), parameters[name])
+    for name, parameter in parameters.items():
+        if name not in tree and _is_plain(parameter.default):
+            _set(tree, name, parameter.default, parameter)
+    return tree
+
+
+def _set(tree: ConfigDict, name: str, value: Any, parameter: inspect.Parameter) -> None:
+    """Sets a field so that it can be overridden by what its annotation allows: ConfigDict keeps the type of a first value."""
+    kinds = _alternatives(parameter.annotation)
+    if value is None:
+        plain = [kind for kind in (str, tuple, float, int, bool) if kind in kinds]
+        number = float in plain and not {str, tuple} & set(plain)
+        tree[name] = config_dict.placeholder(float if number else plain[0] if len(plain) == 1 else object)
+    elif float in kinds and isinstance(value, int) and not isinstance(value, bool):
+        tree[name] = float(value)
+    else:
+        tree[name] = value
+
+
+def _call(spec: Any, products: Mapping[str, Any], context: Mapping[str, Any]) -> Any:
+    parameters = _parameters(spec["name"])
+    _check_arguments(spec, parameters)
+    given = {name: value for name, value in spec.items() if name != "name"}
+    arguments = {name: build(value, products, **context) for name, value in given.items()}
+    offered = {name: value for name, value in context.items() if name in parameters}
+    arguments |= {name: value for name, value in offered.items() if arguments.get(name) is None}
+    missing = [n for n, p in parameters.items() if p.default is p.empty and n not in arguments]
+    if missing:
+        raise ValueError(f"{spec['name']} needs {missing[0]!r}; its arguments are: {', '.join(parameters)}.")
+    with _noted(f"in the part {spec['name']!r}"):
+        return function_of(spec["name"])(**arguments)
+
+
+def _check_arguments(spec: Any, parameters: Mapping[str, inspect.Parameter]) -> None:
+    """ValueError for an argument that the function does not have, or whose plain value is of no type that it takes."""
+    for name, value in spec.items():
+        if name == "name":
+            continue
+        if name not in parameters:
+            raise ValueError(
+                f"{spec['name']} has no argument {name!r}{nearest(str(name), parameters)} "
+                f"Its arguments: {', '.join(parameters)}."
+            )
+        if callable(value) and not _is_mapping(value):
+            raise ValueError(
+                f"{spec['name']} is given a function as {name}; a config holds plain values: write part({name_of(value)})."
+            )
+        annotation = parameters[name].annotation
+        judged = not (is_product(value) or _is_mapping(value) or _holds_parts(value))
+        if judged and not fits(_frozen(value), annotation):
+            raise ValueError(f"{spec['name']} needs {name} as {expected(annotation)}; got {value!r}.")
+
+
+def _parameters(name: Any) -> dict[str, inspect.Parameter]:
+    """The arguments that a config can give to a function; a `**` of it takes none."""
+    found = inspect.signature(function_of(name), eval_str=True).parameters
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {n: p for n, p in found.items() if n not in NO_ARGUMENTS and p.kind in kinds}
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [kind for each in get_args(annotation) for kind in _alternatives(each)]
+    return [get_origin(annotation) or annotation]
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping | ConfigDict)
+
+
+def _holds_parts(value: Any) -> bool:
+    return (
+        isinstance(value, Sequence)
+        and not isinstance(value, str)
+        and any(is_product(v) or _is_mapping(v) or _holds_parts(v) for v in value)
+    )
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
+
+
+@contextmanager
+def _noted(note: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        error.add_note(note)
+        raise

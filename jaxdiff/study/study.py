@@ -1,0 +1,113 @@
+"""Studies: a config of stages, all planned before the first one begins, and what is missing made.
+
+A task is a function from the arguments of its stage to a `Plan`. Planning checks and traces everything, with products of which
+only the shapes are known, and costs next to nothing; making happens in the folder of the stage, and begins where an earlier run
+has ended. So every error that can be known is told before anything is trained.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from jaxdiff import checks
+from jaxdiff.data.dataset import Dataset
+from jaxdiff.evaluate.fingerprints import plain
+from jaxdiff.keys import purpose
+from jaxdiff.study.claim import claimed
+from jaxdiff.study.parts import build, completed, is_part
+from jaxdiff.study.stage import Stage, in_order
+from jaxdiff.study.variants import varied
+from jaxdiff.types import PRNGKey
+
+FIELDS = ("seed", "data", "stages")
+
+
+class Run(NamedTuple):
+    """What a stage is made with: a folder of its own, and a key that is that of no other stage."""
+
+    name: str
+    folder: Path
+    key: PRNGKey
+    seed: int
+
+
+class Plan(NamedTuple):
+    """What a task says before it works: its product with shapes in place of arrays, and how the product is made."""
+
+    shape: Any
+    make: Callable[[Run], Any]
+
+
+def study(variant: str = "", *, seed: int, data: Any, stages: Mapping[str, Any]) -> ConfigDict:
+    """The locked config of a study: `data` is a part that lacks its `split`, `stages` are parts of tasks by their names.
+
+    The variant "smoke" makes everything small, see `variants`. ValueError for another one, and for what is no stage.
+    """
+    checks.count("A study", 0, 2**32 - 1, seed=seed)
+    tree = completed({"seed": seed, "data": data, "stages": dict(stages)})
+    in_order(tree.stages)
+    return varied(tree, variant).lock()
+
+
+def planned(config: Any, only: str | None = None) -> dict[str, tuple[Stage, Plan]]:
+    """All stages of a study, or those that the stage `only` needs, in order, with what they will do.
+
+    Nothing is made. ValueError, and any error of a task, with the stage that it is about.
+    """
+    if not is_study(config):
+        raise ValueError(
+            f"A study has the fields {FIELDS}, as `study.study(...)` makes them; got {config!r:.200}."
+        )
+    config = completed(config)  # also what was replaced whole on a command line
+    stages = in_order(config["stages"], (config["data"], config["seed"]))
+    plans: dict[str, tuple[Stage, Plan]] = {}
+    for name in _wanted(stages, only):
+        shapes = {other: plans[other][1].shape for other in stages[name].needs}
+        plans[name] = stages[name], _plan(config, stages[name], shapes)
+    return plans
+
+
+def run(config: Any, workdir: str | Path, only: str | None = None) -> dict[str, Any]:
+    """{stage: product}: plans all, then makes what is missing in `workdir`, stage after stage."""
+    workdir, products = Path(workdir), {}
+    for name, (stage, _) in planned(config, only).items():
+        plan = _plan(config, stage, {other: products[other] for other in stage.needs})
+        key = purpose(jax.random.key(config["seed"]), name)
+        with claimed(workdir / stage.folder, {"stage": name, **plain(stage.spec)}) as folder:
+            products[name] = plan.make(Run(name, folder, key, config["seed"]))
+    return products
+
+
+def is_study(config: Any) -> bool:
+    """Whether it has the fields of one."""
+    return isinstance(config, Mapping | ConfigDict) and set(config) == set(FIELDS)
+
+
+def _plan(config: Any, stage: Stage, products: Mapping[str, Any]) -> Plan:
+    try:
+        plan = build(stage.spec, products, data=_splits(config["data"]))
+        checks.instance("A task", Plan, "Plan(shape, make)", **{"what it returns": plan})
+    except Exception as error:
+        error.add_note(f"in the stage {stage.name!r}")
+        raise
+    return plan
+
+
+def _splits(spec: Any) -> Callable[[str], Dataset]:
+    """split -> the data of it."""
+    if not is_part(spec):
+        raise ValueError(f"The data of a study is a part, such as part(data.dataset.digits); got {spec!r}.")
+    return lambda split: build(spec, split=split)
+
+
+def _wanted(stages: Mapping[str, Stage], only: str | None) -> list[str]:
+    if only is None:
+        return list(stages)
+    checks.known("The study", stages, stage=only)
+    wanted = [only]
+    for name in wanted:  # grows as it goes
+        wanted += [other for other in stages[name].needs if other not in wanted]
+    return [name for name in stages if name in wanted]

@@ -1,0 +1,27 @@
+"""Variants of a study that follow from it by a rule."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxdiff import checks
+
+SMALL = {"steps": 3, "n": 4, "queries": 8, "batch_size": 4, "draws": 2, "restarts": 2}  # at most
+VARIANTS = ("", "default", "smoke")
+
+
+def varied(config: ConfigDict, variant: str) -> ConfigDict:
+    """The config itself, or "smoke": the same with every count of work small, to see in seconds that all of it runs."""
+    checks.known("A study", VARIANTS, variant=variant)
+    return _shrunk(config) if variant == "smoke" else config
+
+
+def _shrunk(tree: Any) -> Any:
+    if isinstance(tree, list | tuple):
+        return tuple(map(_shrunk, tree))
+    if not isinstance(tree, ConfigDict):
+        return tree
+    for name, value in tree.items():
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        tree[name] = min(value, SMALL[name]) if name in SMALL and whole else _shrunk(value)
+    return tree
