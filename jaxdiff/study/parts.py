@@ -163,7 +163,8 @@ def _set(tree: ConfigDict, name: str, value: Any, parameter: inspect.Parameter) 
         number = float in plain and not {str, tuple} & set(plain)
         tree[name] = config_dict.placeholder(float if number else plain[0] if len(plain) == 1 else object)
     elif float in kinds and isinstance(value, int) and not isinstance(value, bool):
-        tree[name] = float(value)
+        either = {*kinds} - {type(None)} == {float, int}  # a share or a number of images, say
+        tree[name] = config_dict.FieldReference(value, field_type=object) if either else float(value)
     else:
         tree[name] = value
 

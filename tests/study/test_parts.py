@@ -53,6 +53,10 @@ def test_every_field_can_be_overridden():
     assert climb.lr == 0.5
     with pytest.raises(TypeError):
         climb.steps = 0.5
+    held_out = part(dataset.digits, validation=200)  # a number of images, or a share of them
+    assert held_out.validation == 200 and type(held_out.to_dict()["validation"]) is int
+    held_out.validation = 0.1
+    assert len(build(held_out, split="validation")) == 144
 
 
 def test_parts_are_built_first_and_context_reaches_those_that_take_it():
