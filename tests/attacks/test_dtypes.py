@@ -19,7 +19,7 @@ KEY = jax.random.key(0)
 QUICK = ("pgd_l2", "apgd_linf", "nes", "fab", "ddn", "hop_skip_jump")
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", slow_but(ATTACKS, *list(ATTACKS)[::2], *QUICK))
 @pytest.mark.parametrize("x64", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_every_dtype_is_kept(name, x64):
     """Traced only; with logits of the dtype of the image, and of float32 as networks give them for half precision."""
@@ -65,7 +65,7 @@ def _check_near(x_adv, x, norm):
         assert np.max(np.linalg.norm(delta, ORDER[norm], axis=1)) <= RADII[norm] * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("name", slow_but(ATTACKS, *QUICK))
+@pytest.mark.parametrize("name", slow_but(ATTACKS, *QUICK[::2]))
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, pytest.param(jnp.float16, marks=pytest.mark.slow)])
 def test_attacks_on_half_precision_work(name, dtype):
     """The label is that of the image as returned; near, in the box, and lost where half the radius is enough."""

@@ -222,7 +222,7 @@ def test_a_single_attack_says_so_too():
         pytest.param(untargeted(apgd(l2(0.01), 2), margin()), marks=pytest.mark.slow),
         fab(linf(0.1), 3),
         pytest.param(fab(linf(0.001), 3), marks=pytest.mark.slow),
-        restarts(STEPWISE, 2, margin()),
+        pytest.param(restarts(STEPWISE, 2, margin()), marks=pytest.mark.slow),
         multi_targeted(apgd(linf(0.05), 2), targeted_margin(), 2),
         carlini_wagner(2, 10),
     ],

@@ -155,6 +155,7 @@ def test_lp_moves_norm_between_windows(name, key):
     assert np.mean(np.any(deltas == 0, axis=-1)) > 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but(["l2", "l1"], "l1"))
 def test_lp_spends_the_norm_that_the_box_took(name, key):
     """From half the radius one move of two windows comes to the radius, whatever lies outside of them."""

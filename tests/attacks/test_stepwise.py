@@ -51,7 +51,7 @@ def _alone(attack, y, keys):
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
 
 
-@pytest.mark.parametrize("slots", slow_but([1, 4, 64], 4, 64))
+@pytest.mark.parametrize("slots", slow_but([1, 4, 64], 4))
 def test_a_pool_finds_what_single_runs_find(slots):
     """Whatever the slots, each example takes the steps it takes alone."""
     y, keys = _problems()

@@ -59,6 +59,7 @@ def test_gaussian_data_have_a_known_adjoint(key):
     np.testing.assert_allclose(exact, _alpha(0.3) * np.prod(1 - np.diff(-ts) * slope[:-1]), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_error_is_of_first_order_in_the_step(key):
     """Halving dt halves the error, also where the Jacobian depends on the reconstructed states; it is large when dt is."""
     x = jax.random.uniform(key, (40,), minval=-1.0)

@@ -266,6 +266,7 @@ def test_a_little_randomness_is_seen():
     assert np.all(_seen(noisy(1e-4))["differs"]) and not np.any(_seen(noisy(0.0))["differs"])
 
 
+@pytest.mark.slow
 def test_images_that_are_wrong_change_nothing():
     """Here they have no gradient and fall to nothing; one of 16 right ones would trip nothing either."""
     images = IMAGES.at[:, 0, 0, 0].set(jnp.where(jnp.arange(32) < 16, 0.5, 0.0))

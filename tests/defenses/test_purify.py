@@ -33,6 +33,7 @@ def test_images_in_the_unit_range_keep_their_distribution(key):
     assert jnp.std(back) == pytest.approx(0.25, abs=0.01)
 
 
+@pytest.mark.slow
 def test_perturbations_shrink_as_t_grows(key):
     """What is left of a perturbation after purification is E dx_hat/dx < 1, less for a larger t*."""
     x, delta = jnp.full((20_000,), 0.65), 0.2
