@@ -39,9 +39,8 @@ def described(tree: PyTree) -> dict[str, Leaf]:
 
 def digested(tree: PyTree) -> dict[str, Leaf]:
     """The leaves of a tree of arrays, with digests; on several hosts all of them call it."""
-    sums = jax.device_get(
-        jax.tree.map(_digest, leaf_names(tree))
-    )  # the large ones are started before one is waited for
+    # The sums of large leaves are all started before one is waited for.
+    sums = jax.device_get(jax.tree.map(_digest, leaf_names(tree)))
     return {
         name: leaf._replace(digest=sums[name].astype(">u4").tobytes().hex())
         for name, leaf in described(tree).items()

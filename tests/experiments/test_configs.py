@@ -38,6 +38,17 @@ def load(name: str, variant: str = "default") -> ConfigDict:
     return module.get_config(variant)
 
 
+def put(config, path, value):
+    """Sets the field at a path; None takes it away."""
+    *parents, last = path.split(".")
+    for name in parents:
+        config = config[name]
+    if value is None:
+        del config[last]
+    else:
+        config[last] = value
+
+
 @pytest.mark.parametrize("variant", ["default", "smoke"])
 @pytest.mark.parametrize("name", TRAINED)
 def test_every_part_can_be_built(name, variant):
@@ -91,14 +102,7 @@ def test_unknown_variant(name):
 def test_parts_that_do_not_go_together_are_refused_before_training(path, value, words):
     config = load("digits", "smoke").to_dict()
     check_parts(config)
-    *parents, last = path.split(".")
-    section = config
-    for name in parents:
-        section = section[name]
-    if value is None:
-        del section[last]
-    else:
-        section[last] = value
+    put(config, path, value)
     with pytest.raises(ValueError) as error:
         check_parts(config)
     assert all(word in str(error.value) for word in words), error.value
@@ -115,11 +119,7 @@ def test_parts_that_do_not_go_together_are_refused_before_training(path, value, 
 )
 def test_a_field_that_nobody_reads_is_an_error(path, words):
     config = load("digits").unlock()
-    *parents, last = path.split(".")
-    section = config
-    for name in parents:
-        section = section[name]
-    section[last] = {}
+    put(config, path, {})
     with pytest.raises(ValueError) as error:
         common.check_fields(config)
     assert all(word in str(error.value) for word in words)
@@ -178,14 +178,7 @@ def test_what_a_run_needs_is_missed_before_it_begins(change, words):
         "diffpure": {"standard": {}},
     }
     for path, value in change.items():
-        *parents, last = path.split(".")
-        section = config
-        for name in parents:
-            section = section[name]
-        if value is None:
-            del section[last]
-        else:
-            section[last] = value
+        put(config, path, value)
     with pytest.raises(ValueError, match=words):
         robustness.prepare(config)
 
