@@ -28,11 +28,8 @@ RIGHT, WRONG = "#007a56", "#c44601"  # green and red that differ for every kind 
 BROKEN = (255, 0, 255)  # pixels that are not finite: magenta, which no picture of data is likely to hold
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito
 LOOKS = {"ha": "center", "va": "center", "linespacing": 1.15}
-UNDATED = {
-    "png": {},
-    "pdf": {"CreationDate": None},
-    "svg": {"Date": None},
-}  # every format, and what keeps time out of it
+# Every format, and what keeps time out of it.
+UNDATED = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 STYLE = {
     "pdf.fonttype": 42,  # letters as TrueType, which publishers ask for
     "svg.hashsalt": "jaxdiff",
@@ -73,9 +70,7 @@ def canvas(
         FigureCanvasAgg(figure)
         yield figure
         figure.draw_without_rendering()
-        figure.set_layout_engine(
-            "none"
-        )  # laid out once: no format depends on those that were drawn before it
+        figure.set_layout_engine("none")  # laid out once, whatever formats follow
         drawn = {file: _saved(figure, kind) for kind, file in files.items()}
     for file, data in drawn.items():
         write_bytes(file, data)
