@@ -113,8 +113,8 @@ def function_of(name: Any) -> Callable:
     """The function of a name; ValueError, with the nearest and all that there are, if there is none."""
     if not isinstance(name, str) or "." not in name:
         raise ValueError(
-            f"The name of a part is where its function lives, such as 'attacks.pgd' or 'my_package.module.function'; "
-            f"got {name!r}."
+            f"The name of a part is where its function lives, 'module.function' in jaxdiff or "
+            f"'my_package.module.function' elsewhere; got {name!r}."
         )
     module, _, last = name.rpartition(".")
     found = _module(module)

@@ -59,7 +59,7 @@ def test_every_field_can_be_overridden():
     assert len(build(held_out, split="validation")) == 144
 
 
-def test_parts_are_built_first_and_context_reaches_those_that_take_it():
+def test_parts_are_built_first_and_context_reaches_those_that_take_it(monkeypatch):
     threat = attacks.linf(0.1)
     tree = part(
         attacks.untargeted,
@@ -74,7 +74,8 @@ def test_parts_are_built_first_and_context_reaches_those_that_take_it():
     own = part(attacks.apgd, threat=part(attacks.linf, radius=0.3), steps=2)
     assert build({"a": own, "b": [own, 1]}, threat=threat)["b"][1] == 1
     seen = []
-    sys.modules["grammar_probe"] = probe = types.ModuleType("grammar_probe")
+    probe = types.ModuleType("grammar_probe")
+    monkeypatch.setitem(sys.modules, "grammar_probe", probe)
     probe.look = lambda threat=None, n=0: seen.append((threat, n))
     build({"name": "grammar_probe.look"}, threat=threat)
     build({"name": "grammar_probe.look", "threat": part(attacks.l2, radius=0.5), "n": 2}, threat=threat)
