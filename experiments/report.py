@@ -87,9 +87,15 @@ def draw_panel(job: Job, path: Path) -> Path:
             purified=None if purified is None else np.clip(purified[:show], 0.0, 1.0),
             purified_predictions=None if purified is None else after,
             norms=[row["norm"] for row in first],
+            norm=norm_label(job.config.robustness),
             clean_predictions=[row["before"] for row in first],
         )
     return evaluate.attack_panel(clean["image"], attacked, clean["label"], path, data.label_names)
+
+
+def norm_label(spec: ConfigDict) -> str:
+    """The norm of the threat, as figures write it."""
+    return {"linf": r"$\ell_\infty$", "l2": r"$\ell_2$"}.get(spec.threat.name, spec.threat.name)
 
 
 def draw_curve(job: Job, path: Path) -> Path:
@@ -100,12 +106,11 @@ def draw_curve(job: Job, path: Path) -> Path:
         cell, evaluation = job.cells[defense, attack], job.evaluations[defense]
         label = f"{defense.replace('_', ' ')}, {attack.replace('_', ' ')}"
         series[label] = radius_series(evaluation, attack, cell, spec.curve)
-    norm = {"linf": r"$\ell_\infty$", "l2": r"$\ell_2$"}.get(spec.threat.name, spec.threat.name)
     return evaluate.accuracy_curve(
         list(spec.curve.radii),
         series,
         path,
-        xlabel=f"radius ({norm})",
+        xlabel=f"radius ({norm_label(spec)})",
         title=f"Accuracy under attack, n = {min(spec.curve.n, len(job.setting.ids))}",
     )
 
