@@ -142,7 +142,7 @@ def norm_cell(name: str, setting: Setting) -> dict[str, Callable]:
         sizes = np.linalg.norm((np.asarray(found) - np.asarray(x)).reshape(len(x), -1), order, axis=1)
         return np.where(right(found, y), np.inf, sizes)
 
-    theirs = lambda x, y: norms(agreement_peers.nearest(setting.theirs, peer, settings, x, y), x, y)  # noqa: E731
+    theirs = lambda x, y: norms(agreement_peers.nearest(setting.theirs, peer, settings, x, y), x, y)
     return {"ours": lambda x, y: norms(ours(x, y), x, y), "theirs": theirs}
 
 
@@ -151,7 +151,7 @@ def pixel_cell(setting: Setting) -> dict[str, Callable]:
     import agreement_peers
 
     ours, right = batched(pixels(1, 400, GENERATIONS), setting), judge(setting)
-    theirs = lambda x, y: agreement_peers.one_pixel(setting.theirs, np.asarray(x), y, GENERATIONS)  # noqa: E731
+    theirs = lambda x, y: agreement_peers.one_pixel(setting.theirs, np.asarray(x), y, GENERATIONS)
     return {"ours": lambda x, y: right(ours(x, y), y), "theirs": lambda x, y: right(theirs(x, y), y)}
 
 

@@ -89,7 +89,7 @@ def costs(rows: Mapping[tuple[str, str], list[dict]]) -> str:
         right = [row for row in cell if row["correct_before"]]
         lost = [row for row in right if not (row["correct_after"] and row["finite"])]
         fallen = [row for row in lost if row["finite"]]
-        median = lambda key, rows: f"{np.median([row[key] for row in rows]):.4g}" if rows else "—"  # noqa: E731
+        median = lambda key, rows: f"{np.median([row[key] for row in rows]):.4g}" if rows else "—"
         found = [row for row in right if row.get("found")]
         queries = [row["queries"] for row in right if "queries" in row]
         cells = [

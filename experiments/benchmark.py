@@ -43,7 +43,7 @@ WEIGHTS = flags.DEFINE_string(
 
 def speed_table(rows: Sequence[Row]) -> str:
     """What, shape, medians, ratio, compilation, and the ratio of a single run that compiles first."""
-    milliseconds = lambda seconds: f"{1000 * statistics.median(seconds):.1f}" if seconds else "—"  # noqa: E731
+    milliseconds = lambda seconds: f"{1000 * statistics.median(seconds):.1f}" if seconds else "—"
     cells = [
         [
             row.what,

@@ -123,7 +123,7 @@ def close(what: str, ours: Any, theirs: Any, tolerance: float = 1e-3) -> None:
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
     """A Markdown table, aligned as text too; the first `left` columns to the left."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    pad = lambda i, cell: cell.ljust(widths[i]) if i < left else cell.rjust(widths[i])  # noqa: E731
+    pad = lambda i, cell: cell.ljust(widths[i]) if i < left else cell.rjust(widths[i])
     rule = [":" + "-" * (w - 1) if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
     lines = [[pad(i, cell) for i, cell in enumerate(line)] for line in (header, *rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in (lines[0], rule, *lines[1:]))

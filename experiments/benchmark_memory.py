@@ -59,7 +59,7 @@ def gradient_bytes(sizes: Sizes, steps: int, remat: str) -> tuple[int, int]:
     def height(x, variables, keys):
         net = time_label(as_net(sizes.unet, variables), scale=1000.0, offset=-1.0)
         denoise = denoiser(process, "eps", net)
-        one = lambda x, key: sample(solver, denoise, x, ts, key, remat)  # noqa: E731
+        one = lambda x, key: sample(solver, denoise, x, ts, key, remat)
         return jnp.square(jax.vmap(one)(x, keys)).sum()
 
     options = NEVER_RUN if jax.default_backend() == "cpu" else None

@@ -80,7 +80,7 @@ def pgd_rows(sizes: Sizes, repeats: int, peers: Peers, weights: str | None = Non
     variables = resnet_cifar_from_torch(arrays) if arrays else jax.jit(model.init)(jax.random.key(1), x)
     predict = jax.jit(model.apply)
     y = predict(variables, x).argmax(-1)
-    ours = lambda start: attack_call(model, sizes, variables, x, y, start)  # noqa: E731
+    ours = lambda start: attack_call(model, sizes, variables, x, y, start)
     settings = (RADIUS, PGD_LR, sizes.pgd_steps)
     peer = side and side.pgd(theirs, x, y, *settings, True, peers.device)
 
@@ -163,7 +163,7 @@ def forward_row(net: Network) -> Row:
     variables, batch = shared(net.variables, mesh), split((net.x, net.t), mesh)
     side = net.peers.module
     peer = side and side.forward(net.theirs, net.x, net.t, net.peers.device)
-    check = lambda out: close("UNet", out, net.images(peer()))  # noqa: E731
+    check = lambda out: close("UNet", out, net.images(peer()))
     return net.compare("UNet forward", lambda: forward(variables, batch), peer, check)
 
 
@@ -172,14 +172,14 @@ def gradient_row(net: Network) -> Row:
     steps, mesh = net.sizes.gradients, mesh_for(len(net.x))
 
     def descend(variables, batch):
-        height = lambda x: jnp.square(net.sizes.unet.apply(variables, x, batch[1])).sum()  # noqa: E731
-        step = lambda x, _: (x - DESCENT * jax.grad(height)(x), None)  # noqa: E731
+        height = lambda x: jnp.square(net.sizes.unet.apply(variables, x, batch[1])).sum()
+        step = lambda x, _: (x - DESCENT * jax.grad(height)(x), None)
         return jax.lax.scan(step, batch[0], length=steps)[0]
 
     ours, variables = spread(descend, mesh, None), shared(net.variables, mesh)
     batch, side = split((net.x, net.t), mesh), net.peers.module
     peer = side and side.descend(net.theirs, net.x, net.t, DESCENT, steps, net.peers.device)
-    check = lambda x: close("input gradients", x - net.x, net.images(peer()) - np.asarray(net.x))  # noqa: E731
+    check = lambda x: close("input gradients", x - net.x, net.images(peer()) - np.asarray(net.x))
     return net.compare("UNet input gradient, in a scan", lambda: ours(variables, batch), peer, check, steps)
 
 
@@ -195,7 +195,7 @@ def training_row(net: Network, bfloat16: bool = False) -> Row:
 
     def loss(params, model_state, batch, key):
         time_keys, noise_keys = draws(key)
-        predict = lambda x, label: model.apply({"params": params}, x, label, train=True)  # noqa: E731
+        predict = lambda x, label: model.apply({"params": params}, x, label, train=True)
         times = jax.vmap(draw_time)(time_keys)
         values = per_example(time_label(predict, **LABEL), batch["image"], times, noise_keys)
         return values.mean(), ({}, model_state)
@@ -247,9 +247,9 @@ def sampling_row(net: Network, name: str, solver: Any, steps: int) -> Row:
     peer = side and side.sampler(net.theirs, name, steps, net.x, net.peers.device)
 
     def noises():
-        draw = lambda key, i: jax.random.normal(jax.random.fold_in(key, i), net.x.shape[1:])  # noqa: E731
+        draw = lambda key, i: jax.random.normal(jax.random.fold_in(key, i), net.x.shape[1:])
         return [jax.vmap(lambda key: draw(key, i))(keys) for i in range(steps)]
 
-    check = lambda x: close(name, x, net.images(peer(noises())))  # noqa: E731
+    check = lambda x: close(name, x, net.images(peer(noises())))
     what = f"{name.upper()}, {steps} steps"
     return net.compare(what, lambda: ours(variables, batch), peer, check)

@@ -196,7 +196,7 @@ def _check_limits(cell: Cell) -> None:
 
 def _trace(cell: Cell, image_shape: tuple[int, ...], classes: int) -> None:
     """Builds the attack and the judge of a cell, and traces them with a classifier that costs nothing."""
-    classifier = lambda x, key: jnp.mean(x) * jnp.arange(classes, dtype=jnp.float32)  # noqa: E731
+    classifier = lambda x, key: jnp.mean(x) * jnp.arange(classes, dtype=jnp.float32)
     spec = cell.get("judge", {"name": "one_shot"})
     loss, protocol = judged_by(cell), build(protocols, {k: v for k, v in spec.items() if k != "known"})
 

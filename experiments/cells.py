@@ -56,7 +56,7 @@ def build_attack(cell: Cell, radius: Any) -> Attack:
     elif "ascent" in cell:
         attack = _climb(cell, radius, context)
     else:
-        attack = lambda classifier, x, y, key: x  # noqa: E731
+        attack = lambda classifier, x, y, key: x
     if cell.get("eot", 1) > 1:
         attack = against_mean_logits(attack, cell["eot"])
     n = cell.get("restarts", 1)
@@ -64,7 +64,7 @@ def build_attack(cell: Cell, radius: Any) -> Attack:
 
 
 def _context(cell: Cell, radius: Any) -> dict[str, Any]:
-    ball = lambda radius: build(jaxdiff.attacks, {**cell["threat"], "radius": radius})  # noqa: E731
+    ball = lambda radius: build(jaxdiff.attacks, {**cell["threat"], "radius": radius})
     limits = ball(radius)
     if "low_frequency" in cell:
         limits = low_frequency(limits, cell["low_frequency"])
@@ -104,7 +104,7 @@ def without_radius(cell: Cell) -> bool:
 
 def against_mean_logits(attack: Attack, n: int) -> Attack:
     """The attack on the classifier whose logits are the mean over n draws, each of them a query."""
-    mean = lambda problem: (eot_logits(problem[0], n), *problem[1:])  # noqa: E731
+    mean = lambda problem: (eot_logits(problem[0], n), *problem[1:])
     if not isinstance(attack, Stepwise):
         return lambda *problem: attack(*mean(problem))
     return attack.on(mean).recounted(lambda queries: n * queries)
@@ -120,7 +120,7 @@ def stages_of(cell: Cell, classes: int) -> dict[str, Callable[[Any], Attack]]:
         return against_mean_logits(attack, cell["eot"]) if cell.get("eot", 1) > 1 else attack
 
     norm = cell["threat"]["name"]
-    parts = lambda radius: build(autoattack, cell["autoattack"], norm=norm, radius=radius, classes=classes)  # noqa: E731
+    parts = lambda radius: build(autoattack, cell["autoattack"], norm=norm, radius=radius, classes=classes)
     return {name: partial(stage, name=name) for name in parts(cell["threat"]["radius"])}
 
 

@@ -40,7 +40,7 @@ def converted(model: Mapping, weights: str, converter: str, image_shape: tuple[i
     module = build(jaxdiff.models, model)
     variables = getattr(convert, converter)(load_npz(path))
     expected = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, *image_shape)))
-    shapes = lambda tree: jax.tree.map(jnp.shape, tree)  # noqa: E731
+    shapes = lambda tree: jax.tree.map(jnp.shape, tree)
     if shapes(expected) != shapes(variables):
         raise ValueError(f"The weights {weights!r} do not belong to the model {dict(model)}.")
     return module, variables

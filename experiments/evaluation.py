@@ -63,7 +63,7 @@ def attack_function(
             attack = protocols.known_to(protocol, attack)
         keys = attack_keys(arguments["key"], batch["id"])
         examples = batch["image"], batch["label"], keys
-        by_example = lambda f: in_chunks(lambda e: jax.vmap(f)(*e), slots)(examples)  # noqa: E731
+        by_example = lambda f: in_chunks(lambda e: jax.vmap(f)(*e), slots)(examples)
         if isinstance(attack, Stepwise):
             wrong = jnp.zeros(len(keys), bool)
             if stop:

@@ -57,7 +57,7 @@ def _check_solved(config: Mapping, path: str, noise: Any, shape: tuple[int, ...]
     with about(f"config.{path}"):
         denoise = denoiser(noise, config["score"]["kind"], lambda x, t: jnp.zeros_like(x), clip=spec["clip"])
         if section == "score":
-            run = lambda x, key: sample(solver, denoise, prior(noise, ts, shape, key), ts, key)  # noqa: E731
+            run = lambda x, key: sample(solver, denoise, prior(noise, ts, shape, key), ts, key)
         else:
             run = diffpure(noise, solver, denoise, ts, spec["remat"], spec.get("surrogate_steps"))
         jax.eval_shape(run, jax.ShapeDtypeStruct(shape, jnp.float32), jax.random.key(0))

@@ -59,10 +59,10 @@ def build_victim(config: ConfigDict, trained: Trained, data: Dataset, defense: s
     """The classifier of a row of the table, behind its defense."""
     section = DEFENSES[defense]
     model, weights = trained.models[section], {"variables": trained.variables[section]}
-    classifier = lambda weights: as_classifier(model, weights["variables"])  # noqa: E731
+    classifier = lambda weights: as_classifier(model, weights["variables"])
     if defense != "diffpure":
         return Victim(defense, data.num_classes, weights, classifier)
-    purifier = lambda weights: build_purifier(config.robustness.purify, trained.score, weights["score"])  # noqa: E731
+    purifier = lambda weights: build_purifier(config.robustness.purify, trained.score, weights["score"])
     return Victim(defense, data.num_classes, weights | {"score": trained.score_params}, classifier, purifier)
 
 
@@ -83,7 +83,7 @@ def cells_in_order(config: ConfigDict, data: Dataset) -> dict[tuple[str, str], d
             if isinstance(cell, Mapping):  # else `check_cell` says so
                 cell = full_cell(config, cell)
             check_cell(name, cell, data.image_shape, data.num_classes)
-    rank = lambda attack: (ATTACKS.index(attack) if attack in ATTACKS else len(ATTACKS), attack)  # noqa: E731
+    rank = lambda attack: (ATTACKS.index(attack) if attack in ATTACKS else len(ATTACKS), attack)
     order = [(d, a) for d in DEFENSES if d in cells for a in sorted(cells[d], key=rank)]
     full = {(d, a): full_cell(config, cells[d][a]) for d, a in order}
     check_curve(config, full)

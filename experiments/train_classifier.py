@@ -51,7 +51,7 @@ def classifier_loss(section: ConfigDict, model: Any) -> Callable:
 
     def loss(params: Any, model_state: Any, batch: dict, key: jax.Array) -> tuple:
         keys = example_keys(key, batch["id"])
-        part = lambda name: jax.vmap(lambda k: purpose(k, name))(keys)  # noqa: E731
+        part = lambda name: jax.vmap(lambda k: purpose(k, name))(keys)
         updated = model_state
 
         def predict(x, train):

@@ -28,7 +28,7 @@ def score_loss(config: ConfigDict, score: Score) -> Callable:
 
     def loss(params: Any, model_state: Any, batch: dict, key: jax.Array) -> tuple:
         keys = example_keys(key, batch["id"])
-        part = lambda name: jax.vmap(lambda k: purpose(k, name))(keys)  # noqa: E731
+        part = lambda name: jax.vmap(lambda k: purpose(k, name))(keys)
         x0 = 2.0 * jax.vmap(augmented)(batch["image"], part("augment")) - 1.0
 
         def predict(x_t, label):

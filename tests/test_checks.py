@@ -9,7 +9,7 @@ from jaxdiff import checks
 
 IMAGE = np.linspace(0, 1, 12, dtype=np.float32).reshape(2, 2, 3)
 KEY = jax.random.key(0)
-linear = lambda x, key: jnp.ones(4) * x.sum()  # noqa: E731
+linear = lambda x, key: jnp.ones(4) * x.sum()
 
 
 def factory():

@@ -16,7 +16,7 @@ BATCH = {
 
 def climb(batch):
     """Gradients through wide products, which XLA sums in another order for another shape of batch."""
-    height = lambda x: jnp.sum(jnp.tanh(x @ WIDE) ** 2)  # noqa: E731
+    height = lambda x: jnp.sum(jnp.tanh(x @ WIDE) ** 2)
     return {"x": jax.grad(height)(batch["x"]), "i": batch["i"] + 1}
 
 

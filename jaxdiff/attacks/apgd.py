@@ -152,7 +152,7 @@ def ascend(
     def step(problem, climb, i):
         loss, x, key = problem
         delta = move(x, climb, i)
-        height = lambda delta, key: loss(apply(x, delta), key)  # noqa: E731
+        height = lambda delta, key: loss(apply(x, delta), key)
         value, won, gradient = ascent_gradient(height, delta, jax.random.fold_in(jax.random.split(key)[1], i))
         at = Point(delta, value.astype(x.dtype), gradient)
         climb = climb._replace(

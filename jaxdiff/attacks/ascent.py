@@ -59,7 +59,7 @@ def pgd(
             raise ValueError(
                 "keep_best compares iterates; got nesterov, which only evaluates ahead of them. Drop one."
             )
-        height = lambda delta, key: loss(threat.apply(x, delta), key)  # noqa: E731
+        height = lambda delta, key: loss(threat.apply(x, delta), key)
 
         def step(state, i):
             delta, tx_state, best = state

@@ -68,7 +68,7 @@ def restarts(attack: Attack, n: int, objective: Objective | None = None, towards
     """
     checks.count("restarts", n=n)
     if isinstance(attack, Stepwise):
-        variant = lambda problem, _, k: (*problem[:-1], _key_of_run(problem[-1], k))  # noqa: E731
+        variant = lambda problem, _, k: (*problem[:-1], _key_of_run(problem[-1], k))
         return attack if n == 1 else in_turn(attack, n, variant)
     check_parts("restarts", attack, objective)
     if n == 1:

@@ -74,7 +74,7 @@ def _walk(pairs: int) -> Phase:
 
     def propose(x, state, noise):
         away = (state.near - x)[None]
-        dot = lambda a, b: jnp.sum(a * b, axis=range(1, x.ndim + 1), keepdims=True)  # noqa: E731
+        dot = lambda a, b: jnp.sum(a * b, axis=range(1, x.ndim + 1), keepdims=True)
         tiny = jnp.finfo(x.dtype).tiny
         distance = jnp.sqrt(dot(away, away))
         eta = noise[:pairs]

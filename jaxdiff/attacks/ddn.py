@@ -44,7 +44,7 @@ def ddn(
     if levels is not None:
         checks.count("ddn (or None)", 2, levels=levels)
     sphere, height, has_won = l2(jnp.inf), cross_entropy(), goal(targeted)
-    unit = lambda v: sphere.steepest.update(v, optax.EmptyState())[0]  # noqa: E731
+    unit = lambda v: sphere.steepest.update(v, optax.EmptyState())[0]
 
     def step(problem, state, i):
         classifier, x, y, key = problem

@@ -58,7 +58,7 @@ def machine(
         noise = jax.random.normal(noise_key, (block, *x.shape), x.dtype)
         images = jax.lax.switch(state.phase, [p.propose for p in phases], x, state, noise)
         seen = towards(jnp.broadcast_to(original, images.shape), images)
-        judge = lambda image, key: has_won(classifier(image, key), y)  # noqa: E731
+        judge = lambda image, key: has_won(classifier(image, key), y)
         fooled = jax.vmap(judge)(seen, jax.random.split(judge_key, block))
         images = wide(seen)  # what is learnt is about the images that were seen
         state = jax.lax.switch(state.phase, [p.absorb for p in phases], x, state, images, fooled)
@@ -106,7 +106,7 @@ def to_boundary(ball: Ball, m: int) -> Phase:
         return state.low + (high - state.low) * jnp.arange(1, m + 1, dtype=x.dtype) / (m + 1)
 
     def propose(x, state, noise):
-        way = lambda c: ball(c).apply(x, ball(c).project(state.near - x, x))  # noqa: E731
+        way = lambda c: ball(c).apply(x, ball(c).project(state.near - x, x))
         return jax.vmap(way)(radii(x, state))
 
     def absorb(x, state, images, fooled):

@@ -44,7 +44,7 @@ def deepfool(threat: Threat, steps: int = 50, overshoot: ScalarLike = 0.02, clas
         classifier, x_0, y, key = problem
         total, rivals, best = state
         x = jnp.clip(x_0 + (1.0 + overshoot) * total, 0.0, 1.0)
-        choose = lambda logits: jnp.where(i == 0, highest(logits, y, len(rivals)), rivals)  # noqa: E731
+        choose = lambda logits: jnp.where(i == 0, highest(logits, y, len(rivals)), rivals)
         logits, rivals, f, w = boundaries(classifier, x, y, choose, jax.random.fold_in(key, i))
         best = record(threat, best, x_0, x, lost(logits, y))
         f, w = nearest(threat, f, w)

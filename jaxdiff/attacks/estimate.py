@@ -47,7 +47,7 @@ def nes_gradient(
     checks.takes("nes_gradient", "(x, key)", 2, loss=loss)
     checks.count("nes_gradient", samples=samples)
     checks.number("nes_gradient", "(0, inf)", sigma=sigma)
-    value = lambda x, key: measured(loss)(x, key)[0]  # noqa: E731
+    value = lambda x, key: measured(loss)(x, key)[0]
 
     def along(x, key):
         draw_key, plus_key, minus_key = jax.random.split(key, 3)

@@ -127,7 +127,7 @@ def _in_turn(constants: _Constants, rivals: Callable[[Problem], jax.Array], n: i
         best = record(threat, best, x_0, mixed, is_lost)
         return jnp.where(is_lost, x_0 + beta * (mixed - x_0), mixed), best
 
-    init = lambda problem: (problem[-1], start(problem[1]))  # noqa: E731
+    init = lambda problem: (problem[-1], start(problem[1]))
     run = Stepwise(steps, init, step, lambda state: state[-1], least_norm=True)
     return in_turn(run, n * restarts, variant, rivals)
 

@@ -65,7 +65,7 @@ def bilinear(
     j = jnp.clip(left, -2, width).astype(int) + 2
     down, right = (rows - top)[..., None], (columns - left)[..., None]
     # Not a + t (b - a): that rounds beyond b, and this gives a exactly at t = 0.
-    mix = lambda a, b, t: (1.0 - t) * a + t * b  # noqa: E731
+    mix = lambda a, b, t: (1.0 - t) * a + t * b
     upper = mix(padded[i, j], padded[i, j + 1], right)
     lower = mix(padded[i + 1, j], padded[i + 1, j + 1], right)
     return mix(upper, lower, down).astype(x.dtype)
@@ -96,7 +96,7 @@ def flow_smoothness(flow: Flow) -> Scalar:
     height, width = flow.shape[:2]
     padded = jnp.pad(flow, ((1, 1), (1, 1), (0, 0)), mode="edge")
     shifted = (padded[i : i + height, j : j + width] for i, j in ((0, 1), (2, 1), (1, 0), (1, 2)))
-    length = lambda d: jnp.sum(jnp.sqrt(jnp.sum(jnp.square(d), axis=-1) + 1e-10))  # noqa: E731
+    length = lambda d: jnp.sum(jnp.sqrt(jnp.sum(jnp.square(d), axis=-1) + 1e-10))
     return sum(length(flow - neighbour) for neighbour in shifted)
 
 

@@ -43,7 +43,7 @@ def low_frequency(threat: Threat, cutoff: float | int, rounds: int = 8) -> Threa
     check_threat("low_frequency", threat)
     checks.number("low_frequency", "(0, 1]", cutoff=cutoff)
     checks.count("low_frequency", rounds=rounds)
-    low_pass = lambda v: _low_pass(v, cutoff)  # noqa: E731
+    low_pass = lambda v: _low_pass(v, cutoff)
 
     def init(key, x):
         draw = threat.init(key, x)
@@ -79,8 +79,8 @@ def fourier_l2(radius: ScalarLike, decay: float | int = 1.0) -> Threat:
     """
     checks.number("fourier_l2", "[0, inf)", radius=radius, decay=decay)
     # The Hartley transform keeps lengths.
-    pixels = lambda z: wide(z) * _colour(z, decay)  # noqa: E731
-    norm = lambda z: length(pixels(z))  # noqa: E731
+    pixels = lambda z: wide(z) * _colour(z, decay)
+    norm = lambda z: length(pixels(z))
 
     def init(key: PRNGKey, x: Image) -> Perturbation:
         direction_key, length_key = jax.random.split(key)

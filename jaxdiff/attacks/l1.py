@@ -73,7 +73,7 @@ def _sparse(g: Perturbation, sparsity: float | int) -> Perturbation:
 def _project(v: Perturbation, x: Image, radius: ScalarLike) -> Perturbation:
     """Equations (1) and (2)."""
     size, room = jnp.abs(v), jnp.where(v > 0.0, 1.0 - x, x)
-    shrunk = lambda threshold: jnp.clip(size - threshold, 0.0, room)  # noqa: E731
+    shrunk = lambda threshold: jnp.clip(size - threshold, 0.0, room)
     bends = jnp.sort(jnp.maximum(jnp.concatenate([(size - room).ravel(), size.ravel()]), 0.0))
 
     def bisect(_, piece):

@@ -52,7 +52,7 @@ def boundaries(
     if len(logits) < 2:
         raise ValueError("A decision boundary needs logits of at least two classes; got one.")
     rivals = choose(logits)
-    row = lambda j: jax.nn.one_hot(j, logits.shape[0], dtype=logits.dtype)  # noqa: E731
+    row = lambda j: jax.nn.one_hot(j, logits.shape[0], dtype=logits.dtype)
     (w,) = jax.lax.map(lambda j: pullback(row(j) - row(y)), rivals, batch_size=GRADIENTS_AT_ONCE)
     return logits, rivals, logits[rivals] - logits[y], finite(w)
 

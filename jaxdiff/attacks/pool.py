@@ -77,7 +77,7 @@ def run_pool(attack: Stepwise, slots: int, stop: bool | None) -> BatchedAttack:
         if not n:
             return jax.vmap(start)(x)
         order, count = jnp.argsort(~todo, stable=True), jnp.sum(todo)
-        problem = lambda j: (classifier, x[j], y[j], keys[j])  # noqa: E731
+        problem = lambda j: (classifier, x[j], y[j], keys[j])
         init = jax.vmap(lambda j: attack.init(problem(j)))
         step = jax.vmap(lambda j, state, i: attack.step(problem(j), state, i))
         best = jax.vmap(attack.best)
@@ -97,7 +97,7 @@ def run_pool(attack: Stepwise, slots: int, stop: bool | None) -> BatchedAttack:
             state, i = step(current, state, i), i + 1
             found = best(state)
             done = (example < n) & ((i >= attack.steps) | (found.won & stop))
-            store = lambda results: jax.tree.map(  # noqa: E731
+            store = lambda results: jax.tree.map(
                 lambda r, f: r.at[jnp.where(done, example, n)].set(f, mode="drop"), results, found
             )
             results = jax.lax.cond(jnp.any(done), store, lambda results: results, results)
@@ -119,5 +119,5 @@ def run_pool(attack: Stepwise, slots: int, stop: bool | None) -> BatchedAttack:
 
 def _where(mask, new, old):
     """`new` where the mask says so, along the first axis of every leaf, typed keys too."""
-    pick = lambda a, b: jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b)  # noqa: E731
+    pick = lambda a, b: jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b)
     return jax.tree.map(pick, new, old)

@@ -67,7 +67,7 @@ def worst_of_k(k: int = 10, max_degrees: float | int = 30.0, max_shift: float | 
     """
     checks.count("worst_of_k", k=k)
     _check("worst_of_k", max_degrees, max_shift)
-    draw = lambda i, key: jax.random.uniform(jax.random.fold_in(key, i), (3,), jnp.float32, -1.0, 1.0)  # noqa: E731
+    draw = lambda i, key: jax.random.uniform(jax.random.fold_in(key, i), (3,), jnp.float32, -1.0, 1.0)
     return _worst(k, max_degrees, max_shift, draw)
 
 

@@ -85,8 +85,8 @@ def square_l1(
 
 def _square_lq(limits: Threat, order: int, queries: int, p: float | int, rescale: bool) -> Stepwise:
     power = jnp.abs if order == 1 else jnp.square
-    sums = lambda delta: jnp.sum(power(delta), axis=(0, 1), keepdims=True)  # of every channel, [1, 1, c]  # noqa: E731
-    unit = lambda delta: delta / jnp.maximum(sums(delta) ** (1 / order), 1e-12)  # noqa: E731
+    sums = lambda delta: jnp.sum(power(delta), axis=(0, 1), keepdims=True)  # of every channel, [1, 1, c]
+    unit = lambda delta: delta / jnp.maximum(sums(delta) ** (1 / order), 1e-12)
 
     def begin(key, x):
         tiles = _tiles(key, x)
@@ -153,7 +153,7 @@ def _tiles(key, x):
     side_up = signs(sign_key, (rows, 1, columns, 1, channels), x.dtype)
     across = jax.random.uniform(turn_key, (rows, 1, columns, 1, 1), x.dtype) < 0.5
     u = jnp.arange(side)
-    shape = lambda turned: pyramids(u, u, side, turned)[None, :, None, :, None]  # noqa: E731
+    shape = lambda turned: pyramids(u, u, side, turned)[None, :, None, :, None]
     tiles = side_up * jnp.where(across, shape(True), shape(False)).astype(x.dtype)
     tiles = tiles.reshape(rows * side, columns * side, channels)
     margins = [(gap // 2, gap - gap // 2) for gap in (height - rows * side, width - columns * side)]

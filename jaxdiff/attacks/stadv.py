@@ -108,9 +108,9 @@ def flow_lbfgs(tau: ScalarLike, kappa: ScalarLike, steps: int, searches: int = 1
     def step(problem, state, i):
         loss, x, key = problem
         unit = jnp.asarray([[[2 / x.shape[1], 2 / x.shape[0]]]], state.flow.dtype)
-        see = lambda flow: warp(x, flow * unit, "edge")  # noqa: E731
+        see = lambda flow: warp(x, flow * unit, "edge")
         objective = _objective(loss, see, jax.random.fold_in(key, i), tau, kappa)
-        descend = lambda flow: -objective(flow)[0]  # noqa: E731
+        descend = lambda flow: -objective(flow)[0]
         (value, (won, image)), gradient = jax.value_and_grad(objective, has_aux=True)(state.flow)
         gradient = finite(gradient)
         update, tx = lbfgs.update(
@@ -128,7 +128,7 @@ def flow_lbfgs(tau: ScalarLike, kappa: ScalarLike, steps: int, searches: int = 1
 
 def run_with_flow(attack: Stepwise, *problem: Any) -> tuple[Best, Float[Array, "h w 2"]]:
     """What `attack.run` gives for one of these attacks, and the flow of its image, in units of half the image."""
-    both = lambda state: state.images._replace(x=(state.images.x, state.flows.x))  # noqa: E731
+    both = lambda state: state.images._replace(x=(state.images.x, state.flows.x))
     found = attack.replace(best=both).run(*problem)
     image, flow = found.x
     return found._replace(x=image), flow

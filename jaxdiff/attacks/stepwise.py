@@ -74,7 +74,7 @@ class Stepwise:
     def run(self, *problem: Any) -> Best:
         """The same, with what is known of it."""
         problem, valid = checked("An attack", problem)
-        step = lambda state, i: (self.step(problem, state, i), None)  # noqa: E731
+        step = lambda state, i: (self.step(problem, state, i), None)
         state, _ = jax.lax.scan(step, self.init(problem), jnp.arange(self.steps))
         return marked(self.best(state), problem[1], valid)
 

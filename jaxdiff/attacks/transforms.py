@@ -33,9 +33,9 @@ def eot(function: RandomFunction, n: int, batch_size: int | None = None) -> Rand
 
     def mean(x, key):
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(n))
-        draw = lambda key: function(x, key)  # noqa: E731
+        draw = lambda key: function(x, key)
         # Not all at once: the backward pass computes again what it would have to store of all n draws.
-        in_parts = lambda keys: jax.lax.map(jax.checkpoint(draw), keys, batch_size=batch_size)  # noqa: E731
+        in_parts = lambda keys: jax.lax.map(jax.checkpoint(draw), keys, batch_size=batch_size)
         draws = jax.vmap(draw)(keys) if batch_size is None else in_parts(keys)
         return jax.tree.map(_mean, draws)
 

@@ -167,7 +167,7 @@ def universal_deepfool(
     def visit(classifier: Classifier, delta: Perturbation, x: Image, y: Label, key: PRNGKey) -> Perturbation:
         judge_key, attack_key = jax.random.split(key)
         here = apply_universal(delta, threat)(classifier, x, y, key)
-        add = lambda: _keep(  # noqa: E731
+        add = lambda: _keep(
             threat, delta + finite(wide(minimal(classifier, here, y, attack_key)) - wide(here))
         )
         # Images come one after the other, so this saves the attack on those that are fooled already.
@@ -178,7 +178,7 @@ def universal_deepfool(
 
         def one_pass(delta, key):
             order_key, visit_key, rate_key = jax.random.split(key, 3)
-            turn = lambda delta, k: (  # noqa: E731
+            turn = lambda delta, k: (
                 visit(classifier, delta, x[k], y[k], jax.random.fold_in(visit_key, k)),
                 None,
             )
@@ -187,7 +187,7 @@ def universal_deepfool(
 
         def step(state, i):
             delta, reached = state
-            again = lambda: one_pass(delta, jax.random.fold_in(key, i))  # noqa: E731
+            again = lambda: one_pass(delta, jax.random.fold_in(key, i))
             state = jax.lax.cond(reached < rate, again, lambda: (delta, reached))
             return state, state[1]
 

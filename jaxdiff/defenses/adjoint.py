@@ -92,9 +92,7 @@ def _is_euler_maruyama(process: Process, solver: Solver) -> bool:
 
     def steps(solver: Solver):
         x = jnp.array([-0.5, 0.1, 0.8])
-        step = lambda t, s: solver.step(  # noqa: E731
-            lambda x, t: jnp.tanh(x), x, solver.init(x), t, s, jax.random.key(0)
-        )
+        step = lambda t, s: solver.step(lambda x, t: jnp.tanh(x), x, solver.init(x), t, s, jax.random.key(0))
         return step(0.5, 0.2)[0], step(0.2, 0.0)[0]
 
     with jax.ensure_compile_time_eval():

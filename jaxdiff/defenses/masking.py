@@ -150,7 +150,7 @@ def _examined(classifier: Classifier, draws: int):
     def one(x: Image, y: Label, key: PRNGKey):
         keys = jax.vmap(lambda i: jax.random.fold_in(_judge_key(key), i))(jnp.arange(draws))
         logits = wide(jax.vmap(lambda k: classifier(x, k))(keys[:2]))
-        slope = lambda loss, k: jax.grad(lambda x: loss(classifier(x, k), y))(x)  # noqa: E731
+        slope = lambda loss, k: jax.grad(lambda x: loss(classifier(x, k), y))(x)
         gradients = jax.vmap(lambda k: slope(cross_entropy(), k))(keys)
         margins = slope(margin(), keys[0])
         flat = vanishes(margins, margins, 0.0)

@@ -122,7 +122,7 @@ def known_to(protocol: Protocol, attack: Attack) -> Attack:
     _check("known_to", protocol, attack=attack)
     if not protocol.known:
         return attack
-    shown = lambda problem: (attacked(protocol, problem[0], problem[-1]), *problem[1:])  # noqa: E731
+    shown = lambda problem: (attacked(protocol, problem[0], problem[-1]), *problem[1:])
     if not isinstance(attack, Stepwise):
         return lambda *problem: attack(*shown(problem))
     return attack.on(shown).recounted(lambda queries: protocol.draws * queries)
@@ -137,7 +137,7 @@ def judge(protocol: Protocol, classifier: Classifier, x: ArrayLike, y: ArrayLike
     classes = checks.logits_of("judge", classifier, x, key)
     y = checks.label("judge", y, classes)
     believed = checks.believable(x, y, classes)
-    draw = lambda i: classifier(x, jax.random.fold_in(_draws_key(key), i))  # noqa: E731
+    draw = lambda i: classifier(x, jax.random.fold_in(_draws_key(key), i))
     logits = jnp.where(believed, jax.vmap(draw)(jnp.arange(protocol.draws)), jnp.nan)
     final = jnp.where(believed, final_draw(classifier, x, key), jnp.nan)
     correct = jax.vmap(lambda logits: ~lost(logits, y))(logits)

@@ -136,5 +136,5 @@ def saturated(logits: Logits, y: Label) -> Array:
 
 def vanishes(gradient: Image, margins: Image, tolerance: ScalarLike) -> Array:
     """Whether the gradient is not finite, or its largest entry is at most `tolerance` times that of the margin's gradient."""
-    size = lambda g: jnp.max(jnp.abs(wide(g)), initial=0.0)  # noqa: E731
+    size = lambda g: jnp.max(jnp.abs(wide(g)), initial=0.0)
     return ~jnp.all(jnp.isfinite(gradient)) | (size(gradient) <= tolerance * size(finite(margins)))

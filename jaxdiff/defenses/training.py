@@ -85,7 +85,7 @@ def _believing(who: str, beyond: float, box: bool) -> Callable:
 
             losses = loss(*settings, checked, jnp.clip(x, 0.0, 1.0) if box else x, y, keys)
             checks.labels(who, y, len(x), classes[0])
-            inside = lambda x, y: checks.believable((x + beyond) / (1.0 + 2.0 * beyond), y, classes[0])  # noqa: E731
+            inside = lambda x, y: checks.believable((x + beyond) / (1.0 + 2.0 * beyond), y, classes[0])
             return jnp.where(jax.vmap(inside)(x, y), losses, jnp.nan)
 
         return believed
@@ -118,7 +118,7 @@ def _trades(attack, beta, predict, x, y, keys):
 
 def _attacked(who: str, attack: Attack, predict: Predict, x: Images, y: Array, keys: PRNGKeys) -> Images:
     """The attacked batch, a constant for the gradient of the loss."""
-    classifier = lambda image, key: predict(image[None], train=False)[0]  # noqa: E731
+    classifier = lambda image, key: predict(image[None], train=False)[0]
     x_adv = jax.vmap(lambda x, y, key: attack(classifier, x, y, key))(x, y, keys)
     if getattr(x_adv, "shape", None) != x.shape:
         raise ValueError(

@@ -112,7 +112,7 @@ def _falling(who: str, grid: np.ndarray) -> None:
 
 def _stride(steps: int, total: int) -> int:
     """The whole k for which every k-th of `total` steps makes `steps` of them; ValueError if there is none."""
-    count = lambda k: -(-total // k)  # noqa: E731
+    count = lambda k: -(-total // k)
     k = count(steps)
     if count(k) != steps:
         more = count(k - 1)

@@ -124,7 +124,7 @@ def _elbo(steps: int | None, variance: str, process: Process, kind: str, t: Time
 
 def _x0_weight(process: Process, t: Time, steps: int | None, variance: str) -> Scalar:
     """Equation (4)."""
-    snr = lambda t: jnp.square(process.alpha(t) / process.sigma(t))  # noqa: E731
+    snr = lambda t: jnp.square(process.alpha(t) / process.sigma(t))
     if steps is None:
         return -0.5 * jax.grad(snr)(t)
     s = t - 1.0 / steps

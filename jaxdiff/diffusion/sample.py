@@ -129,7 +129,7 @@ def _begin(who: str, solver, denoise, x, ts, key, remat: str = "none") -> tuple[
     ts = times(who, ts, wide_dtype(x.dtype))
     solver.check(ts)
     ts = jnp.asarray(ts)
-    shaped = lambda x, t: same_shape(who, denoise(x, t), x)  # noqa: E731
+    shaped = lambda x, t: same_shape(who, denoise(x, t), x)
 
     def step(state, i):
         x, carry = state

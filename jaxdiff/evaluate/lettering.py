@@ -23,7 +23,7 @@ def extent(text: str, size: Number, weight: str = "normal") -> float:
 
 def wrap(text: str, width: Number, size: Number, weight: str = "normal") -> str:
     """`text` broken into lines that fit into `width` pixels at `size` points; a word that is too long is broken too."""
-    fits = lambda line: extent(line, size, weight) <= width  # noqa: E731
+    fits = lambda line: extent(line, size, weight) <= width
     lines: list[str] = []
     for piece in (piece for word in WORDS.findall(text) for piece in _pieces(word, fits)):
         if lines and fits(f"{lines[-1]} {piece}"):

@@ -53,7 +53,7 @@ def machine_notes(ledgers: Iterable[str | Path]) -> list[str]:
     total = sum((Counter(cell) for cell in cells.values()), Counter())
     if set(total) <= {this_machine()}:
         return []
-    made = lambda counts: "; ".join(f"{n} on {machine}" for machine, n in counts.items())  # noqa: E731
+    made = lambda counts: "; ".join(f"{n} on {machine}" for machine, n in counts.items())
     mixed = [f"{name}: {made(cell)}" for name, cell in cells.items() if len(cell) > 1]
     note = f"**Machines**: attacked images agree to the last bit on one kind of machine only. Rows were made: {made(total)}."
     return [f"{note} Of several machines are: {'. '.join(mixed)}." if mixed else note]
@@ -103,7 +103,7 @@ def figure_links(figures: Mapping[str, str | Path], folder: str | Path) -> str:
     absent = [str(file) for file in figures.values() if not Path(file).is_file()]
     if absent:
         raise FileNotFoundError(f"A report links figures that exist; draw these first: {absent}.")
-    link = lambda name, file: f"[{_alt(name)}](<{Path(os.path.relpath(file, folder)).as_posix()}>)"  # noqa: E731
+    link = lambda name, file: f"[{_alt(name)}](<{Path(os.path.relpath(file, folder)).as_posix()}>)"
     parts = []
     for caption, file in figures.items():
         beside = [Path(file).with_suffix(suffix) for suffix in (".csv", ".pdf", ".svg")]

@@ -34,7 +34,7 @@ def near_boundaries(classes, x=INSIDE):
     rng = np.random.default_rng(10)  # the nearest of ten boundaries is not that with the runner-up
     w = rng.normal(size=(classes, *SHAPE)).astype(np.float32)
     z = 0.3 * rng.normal(size=classes).astype(np.float32)
-    classifier = lambda image, key: z + jnp.einsum("khwc,hwc->k", w, image - x)  # noqa: E731
+    classifier = lambda image, key: z + jnp.einsum("khwc,hwc->k", w, image - x)
     return classifier, jnp.asarray(np.argmax(z)), z, w
 
 
@@ -46,7 +46,7 @@ def clear_winner(classes, scale=1.0, shift=0.0):
     y = np.argmax(z)
     z[y] += 1
     distances = [(z[y] - z[j]) / np.linalg.norm(w[j] - w[y]) for j in range(classes) if j != y]
-    classifier = lambda x, key: scale * (z + shift + jnp.einsum("khwc,hwc->k", w, x - INSIDE))  # noqa: E731
+    classifier = lambda x, key: scale * (z + shift + jnp.einsum("khwc,hwc->k", w, x - INSIDE))
     return classifier, jnp.asarray(y), distances
 
 

@@ -172,8 +172,8 @@ def test_halved_steps_find_a_maximum_inside(threat, key):
 def test_radii(name, key):
     """Radius 0 returns x bit for bit, larger ones reach more, and one compiled attack serves all of them."""
     x = jax.random.uniform(key, SHAPE)
-    bent = lambda x, key: jnp.sum(jnp.tanh(3 * W * (x - 0.5)))  # noqa: E731
-    run = lambda radius: ASCENTS[name](radius, 12)(bent, x, key)  # noqa: E731
+    bent = lambda x, key: jnp.sum(jnp.tanh(3 * W * (x - 0.5)))
+    run = lambda radius: ASCENTS[name](radius, 12)(bent, x, key)
     x_adv = _vmapped(run)(RADII[name] * jnp.array([0.0, 0.1, 0.5, 1.0]))
     assert jnp.array_equal(x_adv[0], x)
     heights = [bent(image, key) for image in x_adv]
@@ -194,7 +194,7 @@ def test_company_changes_nothing(name, together, key):
     attack = untargeted(ASCENTS[name](RADII[name] / 2, 15), cross_entropy())
     x, keys = jax.random.uniform(key, (5, *SHAPE)), jax.random.split(key, 5)
     y = _vmapped(lambda x, key: jnp.argmax(mlp(x, key)))(x, keys)
-    alone = lambda *batch: jax.lax.map(lambda problem: attack.run(mlp, *problem), batch)  # noqa: E731
+    alone = lambda *batch: jax.lax.map(lambda problem: attack.run(mlp, *problem), batch)
     expected, found = jax.jit(alone)(x, y, keys), together(attack)(x, y, keys)
     np.testing.assert_array_equal(found.won, expected.won)
     np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-4)
@@ -214,7 +214,7 @@ def test_multi_targeted_is_the_best_of_its_targets(key):
     targets = jnp.asarray([t for t in np.argsort(-mlp(x, key)) if t != y])
 
     def towards(t, k):
-        loss = lambda x, key: (targeted_margin()(mlp(x, key), y, t), lost(mlp(x, key), y))  # noqa: E731
+        loss = lambda x, key: (targeted_margin()(mlp(x, key), y, t), lost(mlp(x, key), y))
         return ascent.run(loss, x, jax.random.fold_in(key, k))
 
     singles = _vmapped(towards)(targets, jnp.arange(4))
@@ -237,7 +237,7 @@ def test_only_the_third_class_can_be_reached(objective, key):
         away = jnp.square(jnp.mean(x) - 0.5)
         return jnp.stack([1.0 + 0 * away, 0.9 - 10 * away, 0.8 + rise, -1.0 - away])
 
-    run = lambda n: multi_targeted(apgd(linf(RADIUS), 30), objective(), n).run  # noqa: E731
+    run = lambda n: multi_targeted(apgd(linf(RADIUS), 30), objective(), n).run
     found = jax.jit(lambda: run(2)(classifier, INSIDE, jnp.asarray(0), key))()
     assert jnp.argmax(classifier(found.x, key)) == 2 and found.won
     if objective is targeted_margin:
@@ -255,7 +255,7 @@ def test_pool_stops_a_multi_targeted_attack_at_its_victory(key):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_more_targets_than_classes(classes, key):
     """Known as soon as the logits are, said in words; with n = classes - 1 the attack runs."""
-    few = lambda x, key: mlp(x, key)[:classes]  # noqa: E731
+    few = lambda x, key: mlp(x, key)[:classes]
     x = jax.random.uniform(key, SHAPE)
     y = jnp.argmax(few(x, key))
     with pytest.raises(ValueError, match=rf"has {classes - 1}. Set n <= {classes - 1}"):

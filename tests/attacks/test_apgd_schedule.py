@@ -23,7 +23,7 @@ def _scripted(ascent, x, losses, gradients, prepare=lambda climb, i: climb):
 
     def step(climb, row):
         i, value, gradient = row
-        loss = lambda x, key: value + jnp.vdot(gradient, x - jax.lax.stop_gradient(x))  # noqa: E731
+        loss = lambda x, key: value + jnp.vdot(gradient, x - jax.lax.stop_gradient(x))
         climb = ascent.step((loss, x, KEY), prepare(climb, i), i)
         return climb, climb
 
@@ -35,8 +35,8 @@ def _apgd(name):
     """x, where to begin, losses and gradients -> the climbs of 100 iterations, compiled once for all scripts."""
 
     def run(x, delta, losses, gradients):
-        at_first = lambda old, i: jnp.where(i == 0, delta, old)  # noqa: E731
-        begin = lambda climb, i: climb._replace(  # noqa: E731
+        at_first = lambda old, i: jnp.where(i == 0, delta, old)
+        begin = lambda climb, i: climb._replace(
             at=climb.at._replace(delta=at_first(climb.at.delta, i)), previous=at_first(climb.previous, i)
         )
         return _scripted(apgd(THREATS[name]), x, losses, gradients, begin)
@@ -44,7 +44,7 @@ def _apgd(name):
     run = jax.jit(run)
 
     def padded(x, delta, losses, gradients):
-        pad = lambda rows: np.concatenate([rows, np.repeat(rows[-1:], 101 - len(rows), axis=0)])  # noqa: E731
+        pad = lambda rows: np.concatenate([rows, np.repeat(rows[-1:], 101 - len(rows), axis=0)])
         script = (np.asarray(rows, np.float32) for rows in (x, delta, pad(losses), pad(gradients)))
         return jax.tree.map(np.asarray, run(*script))
 
@@ -71,7 +71,7 @@ def test_momentum_by_hand_linf():
 
 def test_momentum_by_hand_l2():
     """Right angles between the gradients, whose lengths do not matter."""
-    ball = lambda v: v * min(1.0, RADIUS / np.linalg.norm(v))  # noqa: E731
+    ball = lambda v: v * min(1.0, RADIUS / np.linalg.norm(v))
     d = [RADIUS * np.eye(5)[0]]
     gradients = np.array([[0, 3, 0, 0, 0], [-1e-3, 0, 0, 0, 0], [0, -5, 0, 0, 0]])
     for k, g in enumerate(gradients):
@@ -116,7 +116,7 @@ def test_nothing_higher_halves_the_step_at_every_second_check(name):
     np.testing.assert_array_equal(climbs.at.delta[halved], np.stack([start] * 4))
     # From the start again, by its gradient, and with a momentum that still knows where iteration 41 began.
     steepest = {"linf": np.sign, "l2": lambda g: g / np.linalg.norm(g)}[name](gradients[0])
-    ball = lambda delta: np.asarray(THREATS[name].project(jnp.asarray(delta), X))  # noqa: E731
+    ball = lambda delta: np.asarray(THREATS[name].project(jnp.asarray(delta), X))
     z = ball(start + RADIUS * steepest)
     expected = ball(start + 0.75 * (z - start) + 0.25 * (start - climbs.at.delta[40]))
     np.testing.assert_allclose(climbs.at.delta[42], expected, atol=1e-6)
@@ -166,7 +166,7 @@ def test_l1_steps_follow_the_sparsity(large_radius):
     resets, lengths, shares = map(np.array, zip(*rows, strict=True))
 
     x = jnp.full((10, 10, 1), 0.5)
-    placed = lambda n: jnp.where(jnp.arange(d) < n, 1e-3, 0.0).reshape(x.shape)  # noqa: E731
+    placed = lambda n: jnp.where(jnp.arange(d) < n, 1e-3, 0.0).reshape(x.shape)
     gradient = jax.random.normal(KEY, x.shape)
 
     def prepare(climb, i):

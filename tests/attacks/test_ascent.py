@@ -70,7 +70,7 @@ QUICK = [
 @pytest.mark.parametrize(("ascent", "threat"), slow_but(itertools.product(ASCENTS, THREATS), *QUICK))
 def test_feasible_for_wild_losses(threat, ascent, key):
     """No image leaves the ball by more than rounding, or the box at all."""
-    wild = lambda x, key: 1e3 * jnp.sum(jnp.sin(50 * x)) + jax.random.normal(key) * jnp.sum(x)  # noqa: E731
+    wild = lambda x, key: 1e3 * jnp.sum(jnp.sin(50 * x)) + jax.random.normal(key) * jnp.sum(x)
     attack = ASCENTS[ascent](THREATS[threat](RADIUS))
     x = jnp.round(jax.random.uniform(key, (16, 4, 4, 1)), 1)
     x_adv = jax.jit(jax.vmap(lambda x, k: attack(wild, x, k)))(x, jax.random.split(key, 16))
@@ -116,7 +116,7 @@ def test_random_starts_fill_the_ball(threat):
 @pytest.mark.parametrize("threat", THREATS)
 def test_steepest_is_scale_invariant_and_finite(threat):
     steepest = THREATS[threat](RADIUS).steepest
-    direction = lambda g: steepest.update(g, steepest.init(g))[0]  # noqa: E731
+    direction = lambda g: steepest.update(g, steepest.init(g))[0]
     np.testing.assert_allclose(direction(1e-30 * W), direction(W), rtol=1e-4)
     assert jnp.array_equal(direction(0.0 * W), 0.0 * W)
     np.testing.assert_allclose(_norm(threat, direction(W)), 1.0, rtol=1e-6)
@@ -142,13 +142,13 @@ def test_one_step_is_the_best_of_a_linear_loss(make, dual, key):
 
 def test_keep_best_never_returns_less(key):
     """The best iterate of an oscillating ascent is at least as high as the last, and as any start."""
-    bumpy = lambda x, key: jnp.sum(jnp.cos(40 * (x - 0.53)))  # noqa: E731
+    bumpy = lambda x, key: jnp.sum(jnp.cos(40 * (x - 0.53)))
     last, best = (pgd(linf(RADIUS), lr=0.09, steps=7, keep_best=b)(bumpy, INSIDE, key) for b in (False, True))
     assert bumpy(best, key) > bumpy(last, key)
 
 
 def test_a_nan_never_wins(key):
-    broken = lambda x, key: jnp.where(x[0, 0, 0] > 0.52, jnp.nan, jnp.sum(x))  # noqa: E731
+    broken = lambda x, key: jnp.where(x[0, 0, 0] > 0.52, jnp.nan, jnp.sum(x))
     x_adv = pgd(linf(RADIUS), lr=0.01, steps=10, random_start=False, keep_best=True)(broken, INSIDE, key)
     assert jnp.isfinite(broken(x_adv, key)) and jnp.sum(x_adv) > jnp.sum(INSIDE)
 
@@ -156,7 +156,7 @@ def test_a_nan_never_wins(key):
 @pytest.mark.parametrize("threat", slow_but(THREATS, "l2"))
 def test_vmap_is_a_loop_and_traces_once(threat, key):
     attack = ASCENTS["pgd"](THREATS[threat](RADIUS))
-    curved = lambda x, key: jnp.sum(jnp.sin(5 * x) * W) + 0.1 * jax.random.normal(key)  # noqa: E731
+    curved = lambda x, key: jnp.sum(jnp.sin(5 * x) * W) + 0.1 * jax.random.normal(key)
     x = jax.random.uniform(key, (5, 4, 4, 1))
     keys = jax.random.split(key, 5)
     chex.clear_trace_counter()
@@ -170,7 +170,7 @@ def test_vmap_is_a_loop_and_traces_once(threat, key):
 
 def test_radius_may_be_traced(key):
     """One compiled attack serves a whole curve of radii, and gives what a fixed radius gives."""
-    attack = lambda radius: pgd(linf(radius), radius / 4, 10)(_linear, INSIDE, key)  # noqa: E731
+    attack = lambda radius: pgd(linf(radius), radius / 4, 10)(_linear, INSIDE, key)
     np.testing.assert_allclose(jax.jit(attack)(0.1), attack(0.1), atol=1e-7)
 
 

@@ -59,9 +59,9 @@ def test_linear_model_falls_exactly_at_its_margin(objective, key):
 @pytest.mark.slow
 def test_stronger_is_never_weaker(key):
     """The loss that pgd reaches grows with radius, with steps (of the best iterate), and with restarts."""
-    bent = lambda x, key: jnp.tanh(W @ x) + 0.1 * W @ x  # noqa: E731
-    wavy = lambda x, key: jnp.sin(3 * W @ x) + W @ x  # noqa: E731
-    height = lambda f, attack: float(jax.jit(lambda: margin()(f(attack(f, X, LABEL, key), key), LABEL))())  # noqa: E731
+    bent = lambda x, key: jnp.tanh(W @ x) + 0.1 * W @ x
+    wavy = lambda x, key: jnp.sin(3 * W @ x) + W @ x
+    height = lambda f, attack: float(jax.jit(lambda: margin()(f(attack(f, X, LABEL, key), key), LABEL))())
     by_radius = [height(bent, _attack(r)) for r in (0.05, 0.1, 0.2, 0.4)]
     by_steps = [height(wavy, _attack(0.3, steps=n)) for n in (1, 5, 25)]
     by_restarts = [height(wavy, restarts(_attack(0.3, steps=1), n, margin())) for n in (1, 2, 16)]
@@ -77,7 +77,7 @@ def test_targeted_reaches_its_target(key):
 
 def test_more_restarts_hold_the_fewer(key):
     """For every key: n + 1 runs are never worse than n, the single run without restarts included."""
-    wavy = lambda x, key: jnp.sin(3 * W @ x) + W @ x  # noqa: E731
+    wavy = lambda x, key: jnp.sin(3 * W @ x) + W @ x
     start = untargeted(pgd(linf(0.3), 0.0, 1), margin())  # a random start and nothing else
     keys = jax.random.split(key, 50)
     heights = [
@@ -95,7 +95,7 @@ def test_restarts_of_a_targeted_attack_reach_more(stepwise, key):
     """Random starts alone reach a rare class now and then; of eight, one that has is kept."""
     ascent = square_linf(0.3, 1) if stepwise else pgd(linf(0.3), 0.0, 1)
     rarest = jnp.argmin(W @ X)
-    shifted = lambda x, key: W @ x.ravel() - 0.6 * (W @ X)  # noqa: E731
+    shifted = lambda x, key: W @ x.ravel() - 0.6 * (W @ X)
     x, keys = X.reshape(2, 4, 1), jax.random.split(key, 64)
 
     def reached(n):
@@ -109,7 +109,7 @@ def test_restarts_of_a_targeted_attack_reach_more(stepwise, key):
 def test_restarts_keep_the_best_of_independent_runs(key):
     """With one step from random starts, the best of n beats the median of single runs, and NaN runs lose."""
     noisy = untargeted(pgd(linf(0.3), 0.0, 1), margin())  # a random start and nothing else
-    height = lambda attack: jax.jit(lambda k: margin()(W @ attack(_linear, X, LABEL, k), LABEL))  # noqa: E731
+    height = lambda attack: jax.jit(lambda k: margin()(W @ attack(_linear, X, LABEL, k), LABEL))
     singles = jax.vmap(height(noisy))(jax.random.split(key, 32))
     best = height(restarts(noisy, 32, margin()))(key)
     assert best > np.quantile(singles, 0.75)
@@ -151,7 +151,7 @@ def test_objectives_are_their_definitions():
 
 def test_eot_is_the_expectation(key):
     """Means and gradients over many keys converge to those of the expected function."""
-    function = lambda x, key: jnp.square(x + jax.random.normal(key, x.shape))  # E = x^2 + 1  # noqa: E731
+    function = lambda x, key: jnp.square(x + jax.random.normal(key, x.shape))  # E = x^2 + 1
     mean = eot(function, 20_000)
     np.testing.assert_allclose(mean(X, key), X**2 + 1, atol=0.1)
     gradient = jax.grad(lambda x: jnp.sum(mean(x, key)))(X)
@@ -163,7 +163,7 @@ def test_eot_is_the_expectation(key):
 
 
 def test_bpda_is_the_defense_forward_and_the_identity_backward(key):
-    defense = lambda x, key: jnp.round(x * 7) / 7 + 0.01 * jax.random.normal(key, x.shape)  # noqa: E731
+    defense = lambda x, key: jnp.round(x * 7) / 7 + 0.01 * jax.random.normal(key, x.shape)
     straight = bpda(defense)
     np.testing.assert_array_equal(straight(X, key), defense(X, key))
     cotangent = jnp.arange(8.0)
@@ -172,8 +172,8 @@ def test_bpda_is_the_defense_forward_and_the_identity_backward(key):
 
 def test_views_of_the_attacker(key):
     """exact: the chain rule; bpda: the classifier's gradient where the defense leads; blind: no defense at all."""
-    defense = lambda x, key: jnp.tanh(3 * x) + 0.1 * jax.random.normal(key, x.shape)  # noqa: E731
-    classifier = lambda x, key: jnp.sin(W @ x)  # noqa: E731
+    defense = lambda x, key: jnp.tanh(3 * x) + 0.1 * jax.random.normal(key, x.shape)
+    classifier = lambda x, key: jnp.sin(W @ x)
     defended = defend(classifier, defense)
     purified = defense(X, jax.random.split(key)[0])
     inner = jax.jacobian(lambda x: classifier(x, key))(purified)
@@ -192,7 +192,7 @@ def test_views_of_the_attacker(key):
 
 def test_adaptive_beats_blind_on_a_known_defense(key):
     """A defense that flips the image fools an attacker who does not know it, and no other."""
-    flip = lambda x, key: 1.0 - x  # noqa: E731
+    flip = lambda x, key: 1.0 - x
     label = jnp.argmax(W @ (1 - X))
     radius = 0.3
     heights = {}

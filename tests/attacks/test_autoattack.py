@@ -51,9 +51,9 @@ def test_every_attack_works_on_what_is_left():
     radius = float(np.median(known_margins(w, x, y, "linf")))
     attacks = autoattack.standard("linf", radius, 4, steps=10, queries=7)
     keys = jax.random.split(jax.random.key(2), len(x))
-    run = lambda attacks, todo: jax.jit(  # noqa: E731
-        lambda *batch: autoattack.in_order(attacks, 4)(model, *batch, todo)
-    )(x, y, keys)
+    run = lambda attacks, todo: jax.jit(lambda *batch: autoattack.in_order(attacks, 4)(model, *batch, todo))(
+        x, y, keys
+    )
     whole = run(attacks, jnp.ones(len(x), bool))
     assert whole.won[3] and whole.queries[3] == 1
     np.testing.assert_array_equal(whole.x[3], x[3])
@@ -86,7 +86,7 @@ def test_two_and_three_classes(classes):
 def test_rand_averages_gradients():
     """The noise of the classifier is far larger than its slope: one draw climbs at random, 200 climb the slope."""
     _, model = _model(3)
-    noisy = lambda x, key: model(x, key) + 30.0 * jax.random.normal(key, (3, 9)) @ (x.ravel() - 0.5)  # noqa: E731
+    noisy = lambda x, key: model(x, key) + 30.0 * jax.random.normal(key, (3, 9)) @ (x.ravel() - 0.5)
     x, y, key = jnp.full(SHAPE, 0.5), jnp.asarray(0), jax.random.key(0)
     reach = {}
     for draws in (1, 400):

@@ -70,7 +70,7 @@ def test_the_search_is_a_bisection():
 def test_a_lost_label_needs_nothing():
     """Bit for bit also where tanh would round: at the border, and next to it."""
     x = jnp.array([0.0, 1.0, 1e-8, 1e-6, 0.1, 0.3, 0.999999, 1 / 3])
-    classifier = lambda x, key: jnp.array([0.0, 1.0]) + jnp.sum(x)  # noqa: E731
+    classifier = lambda x, key: jnp.array([0.0, 1.0]) + jnp.sum(x)
     found = jax.jit(lambda x: carlini_wagner(1, 5).run(classifier, x, jnp.asarray(0), KEY))(x)
     assert found.won and found.loss == 0 and jnp.array_equal(found.x, x)
 
@@ -79,7 +79,7 @@ def test_feasible_and_alone_as_in_a_batch():
     x = jnp.round(jax.random.uniform(KEY, (6, *SHAPE)), 1)
     predict = jax.jit(jax.vmap(lambda x: jnp.argmax(curved(x, None))))
     y = predict(x)
-    run = lambda x, y: carlini_wagner(3, 20, 0.05, 0.1).run(curved, x, y, KEY)  # noqa: E731
+    run = lambda x, y: carlini_wagner(3, 20, 0.05, 0.1).run(curved, x, y, KEY)
     batch = jax.jit(jax.vmap(run))(x, y)
     assert jnp.all(batch.won) and jnp.min(batch.x) >= 0 and jnp.max(batch.x) <= 1
     assert jnp.all(predict(batch.x) != y)
@@ -93,7 +93,7 @@ def test_flawed_classifiers_do_not_spoil_the_image():
         lambda x: jnp.array([1.0, 0.0, -1.0]) + jnp.sqrt(jnp.sum(x - x)),
     ]
     attack = carlini_wagner(2, 3)
-    run = lambda i: attack.run(lambda x, key: jax.lax.switch(i, flaws, x), INSIDE, jnp.asarray(0), KEY)  # noqa: E731
+    run = lambda i: attack.run(lambda x, key: jax.lax.switch(i, flaws, x), INSIDE, jnp.asarray(0), KEY)
     found = jax.jit(jax.vmap(run))(jnp.arange(2))
     np.testing.assert_array_equal(found.x, jnp.stack([INSIDE, INSIDE]))
     np.testing.assert_array_equal(found.won, [True, False])

@@ -38,7 +38,7 @@ def test_targets_are_reached():
 
 def test_a_flat_loss_is_left_in_any_direction():
     """Where a classifier gives labels only there is no gradient at all: DDN walks off at random."""
-    classifier = lambda x, key: 1.0 * jnp.roll(jnp.array([1, 0]), jnp.max(jnp.abs(x - INSIDE)) > 0.1)  # noqa: E731
+    classifier = lambda x, key: 1.0 * jnp.roll(jnp.array([1, 0]), jnp.max(jnp.abs(x - INSIDE)) > 0.1)
     found = jax.jit(lambda y: ddn(60, levels=None).run(classifier, INSIDE, y, KEY))(jnp.asarray(0))
     assert found.won and jnp.max(jnp.abs(found.x - INSIDE)) > 0.1
 
@@ -48,7 +48,7 @@ def test_feasible_and_alone_as_in_a_batch():
     predict = jax.jit(jax.vmap(lambda x: jnp.argmax(curved(x, None))))
     y = predict(x)
     keys = jax.random.split(KEY, 6)
-    run = lambda x, y, key: ddn(15).run(curved, x, y, key)  # noqa: E731
+    run = lambda x, y, key: ddn(15).run(curved, x, y, key)
     batch = jax.jit(jax.vmap(run))(x, y, keys)
     assert jnp.all(batch.won) and jnp.min(batch.x) >= 0 and jnp.max(batch.x) <= 1
     assert jnp.all(predict(batch.x) != y)
@@ -62,7 +62,7 @@ def test_flawed_classifiers_do_not_spoil_the_image():
         lambda x: jnp.array([1.0, 0.0, -1.0]) + jnp.sqrt(jnp.sum(x - x)),
     ]
     attack = ddn(5)
-    run = lambda i: attack.run(lambda x, key: jax.lax.switch(i, flaws, x), INSIDE, jnp.asarray(0), KEY)  # noqa: E731
+    run = lambda i: attack.run(lambda x, key: jax.lax.switch(i, flaws, x), INSIDE, jnp.asarray(0), KEY)
     found = jax.jit(jax.vmap(run))(jnp.arange(2))
     np.testing.assert_array_equal(found.x, jnp.stack([INSIDE, INSIDE]))
     np.testing.assert_array_equal(found.won, [True, False])

@@ -58,7 +58,7 @@ def _attack(name, batched=True):
 
 
 def _run(name, y=Y, radius=jnp.inf, bonus=0.0, hard=False, seed=0):
-    full = lambda value: jnp.full((4,), value)  # noqa: E731
+    full = lambda value: jnp.full((4,), value)
     radius = jnp.broadcast_to(jnp.asarray(radius, jnp.float32), (4,))
     return _attack(name)(X, y, jax.random.split(jax.random.key(seed), 4), radius, full(bonus), full(hard))
 
@@ -156,7 +156,7 @@ def test_budget_is_counted_and_kept(make, key):
 
 def test_starts_lead_where_noise_does_not(key):
     """Only bright images are lost: noise never is, a white start is, and the nearest bright image is found from there."""
-    bright = lambda x, key: jnp.array([0.0, 1.0]) * (jnp.mean(x) - 0.9)  # noqa: E731
+    bright = lambda x, key: jnp.array([0.0, 1.0]) * (jnp.mean(x) - 0.9)
     x, y = jnp.full((8,), 0.6), jnp.asarray(0)
     starts = jnp.stack([jnp.zeros_like(x), jnp.ones_like(x)])
     found = jax.jit(lambda key: hop_skip_jump(l2, 1.0, 400, starts=starts).run(bright, x, y, key))(key)

@@ -101,14 +101,14 @@ def test_flawed_classifiers_do_not_spoil_the_image():
         lambda x: jnp.array([1.0, 0.0, -1.0]) * (1.0 + 1e-36 * jnp.sum(x)),
     ]
     attack = deepfool(linf(jnp.inf), steps=4)
-    run = lambda i: attack.run(lambda x, key: jax.lax.switch(i, flaws, x), INSIDE, jnp.asarray(0), KEY)  # noqa: E731
+    run = lambda i: attack.run(lambda x, key: jax.lax.switch(i, flaws, x), INSIDE, jnp.asarray(0), KEY)
     found = jax.jit(jax.vmap(run))(jnp.arange(4))
     assert jnp.all((found.x >= 0) & (found.x <= 1))
     np.testing.assert_array_equal(found.won, [True, False, False, False])
 
 
 def test_bad_arguments():
-    one_class = lambda x, key: jnp.sum(x)[None]  # noqa: E731
+    one_class = lambda x, key: jnp.sum(x)[None]
     for make in [
         lambda: deepfool(l2(1.0)._replace(to_plane=None)),
         lambda: deepfool(l2(1.0), steps=0),

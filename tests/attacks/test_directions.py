@@ -41,7 +41,7 @@ def test_momentum_by_hand():
 def test_nesterov_is_the_papers_lookahead(decay, x64):
     """x_t is clipped to the ball and the box, x_t + alpha decay g_t is not: the recursion in numpy, on a bent loss."""
     a, b = (np.array(v).reshape(2, 2, 1) for v in ([40.0, -60.0, 25.0, 90.0], [0.58, 0.44, 0.95, 0.53]))
-    slope = lambda x: a * (b - x)  # noqa: E731
+    slope = lambda x: a * (b - x)
     x_0 = np.array([0.5, 0.5, 0.98, 0.5]).reshape(2, 2, 1)
     alpha, radius, x, g, clipped, points = 0.03, 0.1, x_0, np.zeros((2, 2, 1)), 0, []
     for _ in range(10):

@@ -45,7 +45,7 @@ def _problem(edge):
 @pytest.mark.parametrize("name", [name for name in ATTACKS if name not in FIXED])
 def test_every_attack_is_traced_or_refuses(name, edge):
     row, (classifier, x, y) = ATTACKS[name](), _problem(edge)
-    trace = lambda: jax.eval_shape(lambda x, y: run(row, classifier, x, y, KEY), x, y)  # noqa: E731
+    trace = lambda: jax.eval_shape(lambda x, y: run(row, classifier, x, y, KEY), x, y)
     if (name, edge) in REFUSED:
         with pytest.raises(ValueError, match=REFUSED[name, edge]):
             trace()

@@ -33,7 +33,7 @@ from jaxdiff.attacks.stepwise import Stepwise, improve, start
 
 W = np.random.default_rng(0).normal(size=(4, 12)).astype(np.float32)
 X = np.random.default_rng(1).uniform(0.2, 0.8, size=(6, 2, 2, 3)).astype(np.float32)
-CLASSIFIER = lambda x, key: W @ x.ravel()  # noqa: E731
+CLASSIFIER = lambda x, key: W @ x.ravel()
 Y = np.argmax(X.reshape(6, 12) @ W.T, axis=1).astype(np.int32)
 KEYS = jax.random.split(jax.random.key(0), 6)
 STEPWISE = untargeted(apgd(linf(0.285), 3), cross_entropy())
@@ -185,7 +185,7 @@ def test_a_result_says_who_has_won():
     logits = np.sort(X.reshape(6, 12) @ W.T, axis=1)
     gap = logits[:, -1] - logits[:, -2]
     order = np.argsort(gap)
-    reach = lambda i: 1.01 * gap[i]  # noqa: E731
+    reach = lambda i: 1.01 * gap[i]
 
     def falls_within(distance):
         """Wins where the gap is at most `distance`, and moves the image only then."""

@@ -51,7 +51,7 @@ def test_unbiased_on_a_linear_loss(draw, key):
 def test_one_pixel_and_signs_are_pgd(key):
     """In one dimension a difference along a sign is the exact gradient of a quadratic: the iterates are those of `pgd`."""
     x, threat, lr = jnp.full((1, 1, 1), 0.5), linf(0.3), 0.02
-    loss = lambda x, key: jnp.sum(0.55 * x - 0.5 * x**2)  # noqa: E731
+    loss = lambda x, key: jnp.sum(0.55 * x - 0.5 * x**2)
     ends = {}
     for name in ("momentum", "nesterov"):
         tx = getattr(directions, name)(threat, 0.9)
@@ -68,7 +68,7 @@ def test_one_pixel_and_signs_are_pgd(key):
 @pytest.mark.parametrize("draw, n", [("normal", 16), ("rademacher", 4)])
 def test_length_and_angle_follow_theory(draw, n, key):
     """E<g, w> = |w|^2 and E|g|^2 = |w|^2 (n + d +- 1) / n, so that the cosine grows with n."""
-    one = lambda key: nes_gradient(_linear, INSIDE, key, n, 0.1, DRAWS[draw][0])  # noqa: E731
+    one = lambda key: nes_gradient(_linear, INSIDE, key, n, 0.1, DRAWS[draw][0])
     g = jax.jit(jax.vmap(one))(jax.random.split(key, 4000)).reshape(4000, D)
     square = jnp.sum(W**2)
     expected = (n + D + DRAWS[draw][1]) / n
@@ -80,15 +80,15 @@ def test_length_and_angle_follow_theory(draw, n, key):
 
 def test_values_only(key):
     """A quantised loss has no gradient: pgd stands still, nes climbs. A loss that is not a number gives 0, not NaN."""
-    steps = lambda x, key: jnp.round(5 * jnp.vdot(W, x)) / 5  # noqa: E731
+    steps = lambda x, key: jnp.round(5 * jnp.vdot(W, x)) / 5
     stuck = pgd(linf(RADIUS), 0.02, 20, random_start=False)(steps, INSIDE, key)
     climbed = jax.jit(lambda key: nes(linf(RADIUS), 0.02, 1000, samples=24, sigma=0.2)(steps, INSIDE, key))(
         key
     )
     assert jnp.array_equal(stuck, INSIDE)
     assert _linear(climbed - INSIDE, key) > 0.8 * RADIUS * jnp.sum(jnp.abs(W))
-    nan = lambda x, key: jnp.where(jnp.vdot(W, x - INSIDE) > 0.1, jnp.nan, jnp.vdot(W, x))  # noqa: E731
-    edge = lambda x, key: nan(x + 0.0999 * W / jnp.sum(W**2), key)  # some probes fall off  # noqa: E731
+    nan = lambda x, key: jnp.where(jnp.vdot(W, x - INSIDE) > 0.1, jnp.nan, jnp.vdot(W, x))
+    edge = lambda x, key: nan(x + 0.0999 * W / jnp.sum(W**2), key)  # some probes fall off
     gradient = jax.jit(lambda key: nes_gradient(edge, INSIDE, key, 50))(key)
     assert jnp.all(jnp.isfinite(gradient)) and jnp.vdot(gradient, W) > 0.0
     found = jax.jit(lambda key: nes(linf(RADIUS), 0.01, 200, samples=5).run(nan, INSIDE, key))(key)
@@ -118,7 +118,7 @@ def test_budget_is_counted_and_kept(key):
 
 @pytest.mark.parametrize("threat", slow_but(THREATS, "l2"))
 def test_feasible_for_wild_losses(threat, key):
-    wild = lambda x, key: 1e3 * jnp.sum(jnp.sin(50 * x)) / jnp.sum(jnp.floor(9 * x))  # noqa: E731
+    wild = lambda x, key: 1e3 * jnp.sum(jnp.sin(50 * x)) / jnp.sum(jnp.floor(9 * x))
     x = jnp.round(jax.random.uniform(key, (6, *SHAPE)), 1)
     keys = jax.random.split(key, 6)
 
@@ -135,7 +135,7 @@ def test_feasible_for_wild_losses(threat, key):
 
 
 def test_vmap_is_a_loop(key):
-    smooth = lambda x, key: jnp.vdot(W, jnp.sin(x))  # noqa: E731
+    smooth = lambda x, key: jnp.vdot(W, jnp.sin(x))
     attack = jax.jit(lambda x, key: nes(l2(RADIUS), 0.1, 60, samples=4)(smooth, x, key))
     x, keys = jax.random.uniform(key, (3, *SHAPE)), jax.random.split(key, 3)
     batched = jax.vmap(attack)(x, keys)
@@ -146,7 +146,7 @@ def test_vmap_is_a_loop(key):
 
 def test_as_an_attack_it_wins_beyond_the_margin(key):
     weights = jax.random.normal(key, (3, D))
-    classifier = lambda x, key: weights @ x.ravel()  # noqa: E731
+    classifier = lambda x, key: weights @ x.ravel()
     y = jnp.argmax(classifier(INSIDE, key))
     gaps = weights[y][None] - jnp.delete(weights, y, axis=0, assume_unique_indices=True)
     minimal = jnp.min(gaps @ INSIDE.ravel() / jnp.sum(jnp.abs(gaps), axis=1))

@@ -50,7 +50,7 @@ def test_the_box_is_part_of_the_problem(norm):
     x = jnp.full(SHAPE, 0.9)  # pixels have little room on one side
     _, y, _, w = near_boundaries(2, x)
     z = 2.5 * np.eye(2, dtype=np.float32)[y]
-    classifier = lambda image, key: z + jnp.einsum("khwc,hwc->k", w, image - x)  # noqa: E731
+    classifier = lambda image, key: z + jnp.einsum("khwc,hwc->k", w, image - x)
     f, normal = z[1 - y] - z[y], w[1 - y] - w[y]
     threat = THREATS[norm](jnp.inf)
     least = threat.norm(threat.to_plane(x, jnp.asarray(normal), jnp.asarray(-f)))
@@ -63,7 +63,7 @@ def test_the_box_is_part_of_the_problem(norm):
 def test_on_a_line_the_equations_are_scalars():
     """One pixel, boundary at x_0 + d: with s = (x - x_0) / d equations (1) to (3) become a recursion of numbers."""
     d, x = 0.2, jnp.full((1, 1, 1), 0.3)
-    classifier = lambda x, key: jnp.array([0.0, x[0, 0, 0] - 0.3 - d])  # noqa: E731
+    classifier = lambda x, key: jnp.array([0.0, x[0, 0, 0] - 0.3 - d])
     run = jax.jit(lambda *constants: fab(l2(jnp.inf), 6, *constants).run(classifier, x, jnp.asarray(0), KEY))
     for alpha_max, eta, beta in [(0.1, 1.05, 0.9), (0.02, 1.3, 0.5), (0.5, 1.2, 0.99)]:
         s, best = 0.0, np.inf
@@ -98,7 +98,7 @@ def test_feasible_and_alone_as_in_a_batch():
     x = jnp.round(jax.random.uniform(KEY, (7, *SHAPE)), 1)
     predict = jax.jit(jax.vmap(lambda x: jnp.argmax(curved(x, None))))
     y, keys = predict(x), jax.random.split(KEY, 7)
-    run = lambda x, y, key: attack.run(curved, x, y, key)  # noqa: E731
+    run = lambda x, y, key: attack.run(curved, x, y, key)
     batch = jax.jit(jax.vmap(run))(x, y, keys)
     assert np.sum(batch.won) >= 3
     assert jnp.max(jnp.abs(batch.x - x)) <= radius
@@ -177,7 +177,7 @@ def test_flawed_classifiers_do_not_spoil_the_image(norm):
         lambda x: jnp.array([1.0, 0.0, -1.0]) + jnp.sqrt(jnp.sum(x - x)),
     ]
     attack = fab(THREATS[norm](jnp.inf), 3)
-    run = lambda i: attack.run(lambda x, key: jax.lax.switch(i, flaws, x), INSIDE, jnp.asarray(0), KEY)  # noqa: E731
+    run = lambda i: attack.run(lambda x, key: jax.lax.switch(i, flaws, x), INSIDE, jnp.asarray(0), KEY)
     found = jax.jit(jax.vmap(run))(jnp.arange(3))
     assert jnp.all((found.x >= 0) & (found.x <= 1))
     np.testing.assert_array_equal(found.won, [True, True, False])

@@ -69,7 +69,7 @@ def test_derivatives_are_finite_differences(x64):
     gradients = jax.jit(jax.grad(value, (0, 1)))(x, flow)
     for argument, gradient in enumerate(gradients):
         direction = jax.random.normal(jax.random.key(3), gradient.shape, jnp.float64)
-        shifted = lambda t: value(*(a + t * direction * (k == argument) for k, a in enumerate((x, flow))))  # noqa: E731
+        shifted = lambda t: value(*(a + t * direction * (k == argument) for k, a in enumerate((x, flow))))
         numeric = (shifted(1e-7) - shifted(-1e-7)) / 2e-7
         np.testing.assert_allclose(jnp.vdot(gradient, direction), numeric, rtol=1e-6)
     at_zero = jax.jit(jax.grad(value, 1))(x, jnp.zeros_like(flow))
@@ -125,7 +125,7 @@ def test_projection_bounds_the_flow_and_keeps_looks_within_the_image(key):
 def test_any_ascent_moves_in_a_flow_field(key):
     """On a ramp, pgd inside the threat looks half a pixel to the right for the loss's sake, and no further."""
     x = jnp.broadcast_to(jnp.arange(6.0)[None, :, None] / 6, (6, 6, 1))
-    wanted = lambda x, key: jnp.sum(x[:, 3])  # noqa: E731
+    wanted = lambda x, key: jnp.sum(x[:, 3])
     ascend = jax.jit(lambda bound: pgd(flow_field(bound), lr=0.05, steps=20)(wanted, x, key))
     np.testing.assert_allclose(ascend(1 / 6)[:, 3], 3.5 / 6, atol=1e-5)
     assert jnp.array_equal(ascend(0.0), x)

@@ -78,7 +78,7 @@ def test_the_letter_is_laidlaws_trajectory(x64):
             flow.copy_(torch.minimum(torch.maximum(grid, identity - bound), identity + bound) - identity)
     expected = _sample(torch.tensor(x), flow, "zeros").detach().numpy()
 
-    classifier = lambda x, key: jnp.tanh(jnp.asarray(weights) @ x.ravel())  # noqa: E731
+    classifier = lambda x, key: jnp.tanh(jnp.asarray(weights) @ x.ravel())
     attack = stadv(bound, steps, lr=lr, keep="last")
     found = jax.jit(attack.run, static_argnums=0)(
         classifier, jnp.asarray(x), jnp.asarray(label), jax.random.key(0)

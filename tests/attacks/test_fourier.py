@@ -104,8 +104,8 @@ def test_linf_linear_optimum_nearly(key):
 @pytest.mark.parametrize("name", slow_but(THREATS, "low_linf"))
 def test_feasible_for_wild_losses(name, key):
     """Exactly in the box and the ball; at the box high frequencies are the lesser part. Radius 0 is the identity."""
-    wild = lambda x, key: 1e3 * jnp.sum(jnp.sin(50 * x)) + jax.random.normal(key) * jnp.sum(x)  # noqa: E731
-    pgd_of = lambda r, x, k: pgd(THREATS[name](r), r / 2, 3)(wild, x, k)  # noqa: E731
+    wild = lambda x, key: 1e3 * jnp.sum(jnp.sin(50 * x)) + jax.random.normal(key) * jnp.sum(x)
+    pgd_of = lambda r, x, k: pgd(THREATS[name](r), r / 2, 3)(wild, x, k)
     attack = jax.jit(jax.vmap(pgd_of, (None, 0, 0)))
     x = jnp.round(jax.random.uniform(key, (6, *SHAPE)), 1)
     keys = jax.random.split(key, 6)
@@ -215,7 +215,7 @@ def test_fourier_gradients_at_the_box():
 @pytest.mark.parametrize("name", THREATS)
 def test_vanishing_gradients(name):
     steepest = THREATS[name](0.1).steepest
-    direction = lambda g: steepest.update(g, steepest.init(g))[0]  # noqa: E731
+    direction = lambda g: steepest.update(g, steepest.init(g))[0]
     np.testing.assert_allclose(direction(1e-30 * W), direction(W), atol=1e-5)
     assert jnp.array_equal(direction(0.0 * W), 0.0 * W)
 

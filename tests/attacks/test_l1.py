@@ -108,7 +108,7 @@ def test_random_starts_fill_the_ball():
 
 @pytest.mark.parametrize(("sparsity", "moved"), [(0.01, 1), (0.2, 4), (0.21, 5), (1.0, 20)])
 def test_steps_follow_the_largest_coordinates(sparsity, moved):
-    direction = lambda g: l1(1.0, sparsity).steepest.update(g, l1(1.0).steepest.init(g))[0]  # noqa: E731
+    direction = lambda g: l1(1.0, sparsity).steepest.update(g, l1(1.0).steepest.init(g))[0]
     d = direction(W)
     largest = np.argsort(-np.abs(np.array(W).ravel()))[:moved]
     expected = np.zeros(W.size)
@@ -117,7 +117,7 @@ def test_steps_follow_the_largest_coordinates(sparsity, moved):
     np.testing.assert_allclose(direction(1e-30 * W), d)
     assert jnp.array_equal(direction(0.0 * W), 0.0 * W)
     if moved == 1:  # the norm's own steepest direction; ties share the step
-        own = lambda g: l1(1.0, None).steepest.update(g, l1(1.0).steepest.init(g))[0]  # noqa: E731
+        own = lambda g: l1(1.0, None).steepest.update(g, l1(1.0).steepest.init(g))[0]
         np.testing.assert_array_equal(own(W), d)
         tie = jnp.zeros(SHAPE).at[1, 2].set(-3.0).at[3, 0].set(3.0).at[0, 0].set(2.9)
         np.testing.assert_array_equal(own(1e-30 * tie), jnp.zeros(SHAPE).at[1, 2].set(-0.5).at[3, 0].set(0.5))

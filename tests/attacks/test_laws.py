@@ -98,7 +98,7 @@ def test_more_steps_are_never_worse(name):
     """A longer run begins as the shorter one does: no image fares worse by it, and some fare better."""
     x, y, keys = _batch(mlp, 16, spread=0.2)
     x = jnp.clip(x, 0.0, 1.0)
-    run = lambda n: jax.vmap(lambda *problem: BY_STEPS[name](n).run(mlp, *problem))(x, y, keys)  # noqa: E731
+    run = lambda n: jax.vmap(lambda *problem: BY_STEPS[name](n).run(mlp, *problem))(x, y, keys)
     few, many = jax.tree.map(np.asarray, jax.jit(lambda: (run(2), run(6)))())
     assert np.all(many.won >= few.won)
     same = many.won == few.won
@@ -205,7 +205,7 @@ def _standard():
         return autoattack.in_order(attacks, 32)(classifier, x, y, keys)
 
     run = jax.jit(run)
-    traced = lambda radius, scale, rounded: run(jnp.float32(radius), jnp.float32(scale), rounded)  # noqa: E731
+    traced = lambda radius, scale, rounded: run(jnp.float32(radius), jnp.float32(scale), rounded)
     return traced, known_margins(w, x, y, "linf"), model, x, y
 
 
@@ -261,7 +261,7 @@ def test_a_thousand_classes():
         "square": untargeted(square_linf(radius, 50), margin()),
         "deepfool": deepfool(ball, 10),
     }
-    batched = lambda attack: jax.vmap(lambda *problem: attack.run(model, *problem))(x, y, keys)  # noqa: E731
+    batched = lambda attack: jax.vmap(lambda *problem: attack.run(model, *problem))(x, y, keys)
     for found in jax.jit(lambda: [batched(attack) for attack in attacks.values()])():
         _check_fallen(found, model, x, y, "linf", radius)
         assert np.all(found.won)

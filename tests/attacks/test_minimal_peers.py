@@ -33,7 +33,7 @@ def example():
         "d": np.zeros(CLASSES),
     }
     weights = jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), weights)
-    logits = lambda p, x: jax.nn.silu(x.ravel() @ p["a"] + p["b"]) @ p["c"] + p["d"]  # noqa: E731
+    logits = lambda p, x: jax.nn.silu(x.ravel() @ p["a"] + p["b"]) @ p["c"] + p["d"]
     tx = optax.adam(0.01)
 
     def loss(p):

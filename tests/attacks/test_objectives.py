@@ -127,11 +127,11 @@ def test_narrow_logits_are_widened(name, dtype):
     z = jnp.array([9.5, 1.25, 0.5, -3.0], dtype)
     clean = jnp.array([9.0, 1.0, 1.5, -2.5], dtype)
     if name in TARGETED:
-        of = lambda z: TARGETED[name](z, jnp.asarray(0), TARGET)  # noqa: E731
+        of = lambda z: TARGETED[name](z, jnp.asarray(0), TARGET)
     elif name == "kl":
-        of = lambda z: kl()(z, clean.astype(z.dtype))  # noqa: E731
+        of = lambda z: kl()(z, clean.astype(z.dtype))
     else:
-        of = lambda z: OBJECTIVES[name](z, jnp.asarray(0))  # noqa: E731
+        of = lambda z: OBJECTIVES[name](z, jnp.asarray(0))
     (value, gradient), (wide, slope) = (jax.value_and_grad(of)(z) for z in (z, z.astype(jnp.float32)))
     assert value.dtype == jnp.float32 and value == wide
     np.testing.assert_allclose(gradient.astype(jnp.float32), slope, rtol=2.0**-8, atol=1e-6)

@@ -26,7 +26,7 @@ def _changed(x_adv, x):
 
 def test_a_planted_pixel_is_found(key):
     """A classifier that looks at one channel of one pixel; the attack finds it and leaves all others bit for bit."""
-    classifier = lambda x, key: jnp.stack([x[4, 3, 1], jnp.asarray(0.9)])  # noqa: E731
+    classifier = lambda x, key: jnp.stack([x[4, 3, 1], jnp.asarray(0.9)])
     x = 0.8 * jax.random.uniform(key, (8, *SHAPE))
     run = jax.jit(jax.vmap(lambda x, key: pixels(1, 40, 20).run(classifier, x, jnp.asarray(1), key)))
     found, x = jax.device_get((run(x, jax.random.split(key, 8)), x))
@@ -86,8 +86,8 @@ def test_children_are_equation_one(key):
 def test_children_replace_worse_parents_only(key):
     """Member by member the loss never falls; where all are alike nobody is replaced."""
     x = jnp.full(SHAPE, 0.5)
-    bumpy = lambda x, key: jnp.sum(jnp.sin(20 * x) * W)  # noqa: E731
-    flat = lambda x, key: 0.0 * jnp.sum(x)  # noqa: E731
+    bumpy = lambda x, key: jnp.sum(jnp.sin(20 * x) * W)
+    flat = lambda x, key: 0.0 * jnp.sum(x)
     ascent = pixel_evolution(2, 12, 30)
 
     @jax.jit
@@ -146,10 +146,10 @@ def test_paint():
 def test_pooled_is_a_loop_and_targets_are_reached(key):
     """Seven classes, each in reach of two pixels; an example's result does not depend on its company."""
     V = np.asarray(jax.random.normal(key, (7, *SHAPE)))
-    classifier = lambda x, key: jnp.einsum("khwc,hwc->k", V, x - 0.5)  # noqa: E731
+    classifier = lambda x, key: jnp.einsum("khwc,hwc->k", V, x - 0.5)
     problems = jnp.full((7, *SHAPE), 0.5), jnp.arange(7), jax.random.split(key, 7)
     attack = pixels(2, 30, 12, targeted=True)
-    loop = lambda *p: jax.lax.map(lambda p: attack.run(classifier, *p), p)  # noqa: E731
+    loop = lambda *p: jax.lax.map(lambda p: attack.run(classifier, *p), p)
     both = jax.jit(lambda *p: (loop(*p), pooled(attack, 2)(classifier, *p)))
     looped, pool = jax.device_get(both(*problems))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), pool, looped)

@@ -40,7 +40,7 @@ def test_as_successful_as_the_peers():
     ours, theirs = _networks(rng)
     x = rng.uniform(size=(N, *SHAPE)).astype(np.float32)
     torch_x = torch.from_numpy(x.transpose(0, 3, 1, 2).copy())
-    label = lambda x: theirs(x).argmax(1).detach()  # noqa: E731
+    label = lambda x: theirs(x).argmax(1).detach()
     y = label(torch_x)
 
     attack = pixels(1, POPULATION, GENERATIONS)

@@ -169,7 +169,7 @@ def _judge(patch, mask):
     """The predictions on every image with the patch at five places the training has not seen."""
     attack = apply_patch(patch, mask, DRAW)
     keys = jax.random.split(jax.random.key(77), (5, 12))
-    one = lambda x, y, key: jnp.argmax(_convolutional(attack(_convolutional, x, y, key), key))  # noqa: E731
+    one = lambda x, y, key: jnp.argmax(_convolutional(attack(_convolutional, x, y, key), key))
     return jax.vmap(jax.vmap(one), (None, None, 0))(IMAGES, LABELS, keys)
 
 
@@ -224,7 +224,7 @@ def test_a_step_is_pure_and_survives_nan_gradients(key):
     assert jnp.array_equal(run(key)[0], run(key)[0]) and not jnp.array_equal(
         run(key)[0], run(jax.random.key(9))[0]
     )
-    broken = lambda x, key: _convolutional(x, key) * jnp.nan  # noqa: E731
+    broken = lambda x, key: _convolutional(x, key) * jnp.nan
     kept, _, loss = jax.jit(lambda: step(broken, PATCH, tx.init(PATCH), small, jnp.array([1]), key))()
     assert jnp.array_equal(kept, PATCH) and jnp.isnan(loss)
 

@@ -91,7 +91,7 @@ def test_shifts_are_whole_pixels_of_each_side():
 
 def test_a_finer_grid_is_never_weaker(key):
     """Grids of 2 lie in those of 3, and these in those of 5; random searches of k are the first k of more."""
-    height = lambda run: float(jax.jit(lambda x, k: run.run(_loss, x, k).loss)(X, key))  # noqa: E731
+    height = lambda run: float(jax.jit(lambda x, k: run.run(_loss, x, k).loss)(X, key))
     grids = [height(rotation_translation(30.0, 0.3, (n, n, n))) for n in (2, 3, 5)]
     draws = [height(worst_of_k(k, 30.0, 0.3)) for k in (1, 40)]
     for heights in (grids, draws):

@@ -81,7 +81,7 @@ def test_pyramids_are_their_definition(side):
 
 
 def test_starts_are_stripes_and_tiles(key):
-    first = lambda make, x: jax.jit(lambda: make(RADIUS).init((_linear, x, key)).x - x)()  # noqa: E731
+    first = lambda make, x: jax.jit(lambda: make(RADIUS).init((_linear, x, key)).x - x)()
     stripes = np.asarray(first(square_linf, INSIDE))
     np.testing.assert_allclose(np.abs(stripes), RADIUS, atol=1e-6)
     assert np.array_equal(stripes, np.broadcast_to(stripes[:1], W.shape))
@@ -121,7 +121,7 @@ def _linear_to(x):
 def test_windows_are_uniform(key):
     """Late windows are single pixels: all positions alike, the last ones included, signs even, channels independent."""
     x, ascent = jnp.full((4, 3, 2), 0.5), square_linf(RADIUS, 10_000)
-    one = lambda key: ascent.step((_linear_to(x), x, key), start(x), jnp.asarray(9000)).x - x  # noqa: E731
+    one = lambda key: ascent.step((_linear_to(x), x, key), start(x), jnp.asarray(9000)).x - x
     n = 12_000
     # A start that was never evaluated loses against any proposal.
     deltas = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(key, n)))
@@ -161,7 +161,7 @@ def test_lp_spends_the_norm_that_the_box_took(name, key):
     """From half the radius one move of two windows comes to the radius, whatever lies outside of them."""
     x, ascent = jnp.full((9, 8, 2), 0.5), SQUARES[name](RADIUS, 300)
     half = x + 0.5 * (ascent.init((_linear_to(x), x, key)).x - x)
-    one = lambda key: ascent.step((_linear_to(x), x, key), start(half), jnp.asarray(100)).x  # noqa: E731
+    one = lambda key: ascent.step((_linear_to(x), x, key), start(half), jnp.asarray(100)).x
     found = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(key, 30)))
     norms = np.linalg.norm((found - 0.5).reshape(30, -1), ORDER[name], axis=1)
     np.testing.assert_allclose(norms, RADIUS, rtol=1e-4)
@@ -235,11 +235,11 @@ def test_one_attack_serves_all_radii(name, key):
 @pytest.mark.parametrize("name", slow_but(SQUARES, "linf"))
 def test_company_does_not_matter(name, key):
     """An example's windows and queries are its own, in a pool (L-infinity) or vmapped; a victory ends them."""
-    classifier = lambda x, key: jnp.tanh(jnp.stack([jnp.vdot(W, x - 0.5), jnp.sum(x) / 45 - 1]))  # noqa: E731
+    classifier = lambda x, key: jnp.tanh(jnp.stack([jnp.vdot(W, x - 0.5), jnp.sum(x) / 45 - 1]))
     x = jax.random.uniform(key, (7, *W.shape))
     y, keys = jax.vmap(lambda x: jnp.argmax(classifier(x, key)))(x), jax.random.split(key, 7)
     attack = untargeted(SQUARES[name]({"linf": 0.12, "l2": 0.8, "l1": 4.0}[name], 60), margin())
-    one = lambda x, y, key: attack.run(classifier, x, y, key)  # noqa: E731
+    one = lambda x, y, key: attack.run(classifier, x, y, key)
     together = jax.vmap(one) if name != "linf" else lambda *p: pooled(attack, 3)(classifier, *p)
     both = jax.jit(lambda *p: (jax.lax.map(lambda p: one(*p), p), together(*p)))
     looped, found = jax.device_get(both(x, y, keys))

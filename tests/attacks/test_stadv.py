@@ -73,9 +73,9 @@ def test_best_is_the_best_of_the_flows_visited_and_last_is_the_last():
     tau, problem = 0.01, (lambda x, key: margin()(jnp.sin(20 * _left_or_right(x, key)), Y[0]), X[0], KEYS[0])
 
     def visited(attack):
-        step = lambda state, i: (attack.step(problem, state, i), state.flow)  # noqa: E731
+        step = lambda state, i: (attack.step(problem, state, i), state.flow)
         state, flows = jax.lax.scan(step, attack.init(problem), jnp.arange(attack.steps))
-        objective = lambda f: problem[0](warp(X[0], f), None) - tau * flow_smoothness(f)  # noqa: E731
+        objective = lambda f: problem[0](warp(X[0], f), None) - tau * flow_smoothness(f)
         return attack.best(state), flows, jax.vmap(objective)(flows), jax.grad(objective)(flows[0])
 
     for keep, choose in (("best", jnp.argmax), ("last", lambda values: len(values) - 1)):
@@ -185,7 +185,7 @@ def test_broken_gradients_leave_an_image():
 def test_lbfgs_solves_a_least_squares_problem():
     """On the ramp x = j / 10 the wish x' = x + 0.03 has the solution u = 0.3 pixels, where the border allows it."""
     ramp = jnp.broadcast_to(COLUMNS[..., None] / 10, (6, 8, 1))
-    wish = lambda x, key: -jnp.sum(jnp.square(x - ramp - 0.03)[:, :-1])  # noqa: E731
+    wish = lambda x, key: -jnp.sum(jnp.square(x - ramp - 0.03)[:, :-1])
     _, flow = jax.jit(lambda: run_with_flow(flow_lbfgs(0.0, 1.0, 15), wish, ramp, KEYS[0]))()
     np.testing.assert_allclose(flow[:, :-1, 0] * 4, 0.3, atol=1e-3)
     np.testing.assert_allclose(flow[..., 1], 0.0, atol=1e-5)

@@ -229,11 +229,11 @@ def test_apgd_begins_with_a_step_of_the_diameter():
     """z = P(delta + 2 radius g / |g|); the first step goes all the way, the second with a = 3/4 and a quarter of the last."""
     radius, x = 0.2, jnp.full(6, 0.5)
     w = jnp.asarray([[3.0, 1.0, 0.5, -1.0, 2.0, 0.1], [-1.0, 2.0, 0.5, 1.0, 0.3, -2.0]])
-    loss = lambda x, key: jnp.sum(jnp.sin(3 * w @ x))  # noqa: E731
+    loss = lambda x, key: jnp.sum(jnp.sin(3 * w @ x))
     attack = apgd(l2(radius), 30)
     state = attack.init((loss, x, KEY))
     step = jax.jit(lambda state, i: attack.step((loss, x, KEY), state, i))
-    project = lambda delta: delta * min(1.0, radius / np.linalg.norm(delta))  # noqa: E731
+    project = lambda delta: delta * min(1.0, radius / np.linalg.norm(delta))
     deltas = []
     for i in range(3):
         state = step(state, jnp.asarray(i))
@@ -259,7 +259,7 @@ def test_sides_of_square_on_both_sides_of_every_change(name):
     attack = {"linf": square_linf, "l2": square_l2}[name](0.1, 10_000)
     problem = (lambda x, key: jnp.sum(x) * 0.0, x, KEY)
     # A start that was never evaluated loses against any proposal, and holds no second window.
-    one = lambda i: attack.step(problem, start(x), i).x != x  # noqa: E731
+    one = lambda i: attack.step(problem, start(x), i).x != x
     at = [1, *[i for change in CHANGES for i in (change, change + 1)], 9999]
     changed = np.asarray(jax.jit(jax.vmap(one))(jnp.asarray(at)))[..., 0]
     rows, columns = np.any(changed, axis=2).sum(axis=1), np.any(changed, axis=1).sum(axis=1)
@@ -274,13 +274,13 @@ def test_apgd_l1():
     radius, n, d = 0.5, 75, 20
     rng = np.random.default_rng(4)
     x, w = jnp.asarray(rng.uniform(0.3, 0.7, d), jnp.float32), rng.normal(size=(3, d))
-    loss = lambda x, key: jnp.sum(jnp.sin(4 * jnp.asarray(w, x.dtype) @ x))  # noqa: E731
+    loss = lambda x, key: jnp.sum(jnp.sin(4 * jnp.asarray(w, x.dtype) @ x))
     value, gradient = jax.jit(lambda x: loss(x, None)), jax.jit(jax.grad(lambda x: loss(x, None)))
     project = jax.jit(lambda delta: l1(radius).project(delta, x))
     attack = apgd_l1(radius, n, large_radius=False)
     state = attack.init((loss, x, KEY))
     step = jax.jit(lambda state, i: attack.step((loss, x, KEY), state, i))
-    at = lambda delta: (float(value(x + delta)), delta)  # noqa: E731
+    at = lambda delta: (float(value(x + delta)), delta)
     state = step(state, jnp.asarray(0))
     height, delta = highest = at(state.at.delta)
     kappa, eta, before, rules = 0.2, radius, d, set()

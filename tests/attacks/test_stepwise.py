@@ -124,7 +124,7 @@ def test_prepared_runs_reach_what_only_one_variant_reaches():
         return (lambda x, key: loss(x, key) * (prepared[k] == 2)), x, key
 
     attack = in_turn(climb, 3, variant, prepare=lambda problem: jnp.array([0, 2, 1]))
-    loss = lambda x, key: jnp.sum(x)  # noqa: E731
+    loss = lambda x, key: jnp.sum(x)
     best = attack.run(loss, X[0], jax.random.key(0))
     alone = climb.run(loss, X[0], jax.random.key(0))
     assert best.loss == pytest.approx(float(alone.loss), rel=1e-6) and best.queries == 27
@@ -156,14 +156,14 @@ def test_of_equal_points_the_first_stays(won):
 
 def test_logits_that_are_not_finite_are_a_victory_with_a_feasible_image(key):
     """Never silently robust: the attack returns the broken image, and a gradient of NaN leaves it an image."""
-    broken = lambda x, key: jnp.where(x[0, 0, 0] > 0.52, jnp.nan, 1.0) * jnp.array([1.0, 0.0])  # noqa: E731
+    broken = lambda x, key: jnp.where(x[0, 0, 0] > 0.52, jnp.nan, 1.0) * jnp.array([1.0, 0.0])
     x = jnp.full((2, 2, 1), 0.5)
     attack = untargeted(_noisy_climb(0.1), margin())
     found = attack.run(broken, x, jnp.asarray(0), key)
     assert found.won and np.isnan(broken(found.x, key)).any()
     assert np.all(np.isfinite(found.x)) and np.max(np.abs(found.x - x)) <= 0.1 + 1e-6
     # With another key nothing breaks: nothing is won.
-    tame = lambda x, key: jnp.array([1.0, 0.0]) + 0.0 * jnp.sum(x)  # noqa: E731
+    tame = lambda x, key: jnp.array([1.0, 0.0]) + 0.0 * jnp.sum(x)
     assert not attack.run(tame, x, jnp.asarray(0), key).won
 
 

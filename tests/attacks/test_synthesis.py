@@ -31,7 +31,7 @@ KEYS = jax.random.split(jax.random.key(0), CLASSES)
 
 def _for_every_target(make, classifier, x=X):
     """(a number) -> what the attack make(number) finds, compiled once for all numbers."""
-    run = lambda value, target, k: make(value).run(classifier, x, target, k)  # noqa: E731
+    run = lambda value, target, k: make(value).run(classifier, x, target, k)
     batched = jax.jit(jax.vmap(run, (None, 0, 0)))
     return lambda value: batched(value, TARGETS, KEYS)
 
@@ -78,7 +78,7 @@ def test_absolute_variation():
 def test_a_confident_class_keeps_its_gradient_in_bfloat16():
     """1 - p = 2.5e-4 is 0 in bfloat16."""
     logits, target = jnp.array([9.0, 0.0, 0.0]), jnp.asarray(0)
-    slope = lambda z: float(jax.grad(lambda z: SCORES["log_probability"](z, target))(z)[0])  # noqa: E731
+    slope = lambda z: float(jax.grad(lambda z: SCORES["log_probability"](z, target))(z)[0])
     assert slope(logits.astype(jnp.bfloat16)) == pytest.approx(slope(logits), rel=0.01) != 0.0
 
 
@@ -92,7 +92,7 @@ def test_a_larger_lmbda_stays_nearer():
 
 
 def test_a_huge_lmbda_returns_the_image():
-    steady = lambda x, key: jnp.array([0.0, 1.0, 0.0, 0.0]) + 1e-3 * _linear(x, key)  # noqa: E731
+    steady = lambda x, key: jnp.array([0.0, 1.0, 0.0, 0.0]) + 1e-3 * _linear(x, key)
     found = _for_every_target(lambda lmbda: stay_near(lmbda, 20, 0.05), steady)(1e4)
     np.testing.assert_array_equal(found.x, jnp.broadcast_to(X, found.x.shape))
     np.testing.assert_array_equal(found.won, TARGETS == 1)
@@ -100,7 +100,7 @@ def test_a_huge_lmbda_returns_the_image():
 
 def test_stay_near_on_a_logistic_model_is_stationary():
     """At an interior optimum the gradient of (2) is 0; the gradient here is written out with the softmax's Jacobian."""
-    model = lambda x, key: jnp.tensordot(0.3 * W, x, 3)  # noqa: E731
+    model = lambda x, key: jnp.tensordot(0.3 * W, x, 3)
     lmbda, x = 0.05, jnp.full(SHAPE, 0.5)
     near = _for_every_target(lambda lmbda: stay_near(lmbda, 400, 0.3, optax.identity()), model, x)(lmbda).x
     for target in range(CLASSES):
@@ -125,7 +125,7 @@ def test_pooled_is_the_same_as_alone():
 
 
 def test_nan_leaves_the_box_alone():
-    broken = lambda x, key: jnp.full(CLASSES, jnp.nan) * jnp.sum(x)  # noqa: E731
+    broken = lambda x, key: jnp.full(CLASSES, jnp.nan) * jnp.sum(x)
     for attack in (synthesise(3, 0.1), stay_near(0.1, 3, 0.1)):
         found = attack.run(broken, X, jnp.asarray(1), KEYS[0])
         assert jnp.all((found.x >= 0) & (found.x <= 1)) and not found.won

@@ -63,8 +63,8 @@ def test_one_query_a_candidate_and_no_gradient_of_the_victim(key):
 def test_the_victim_draws_what_the_attack_has_not_seen(key):
     """A random victim that is its own surrogate would lose each time to an attacker with its key."""
     attacked, judged = [], []
-    spy = lambda classifier, x, y, k: (attacked.append(k), x)[1]  # noqa: E731
-    victim = lambda x, k: (judged.append(k), _binary(W, 1.0)(x, k))[1]  # noqa: E731
+    spy = lambda classifier, x, y, k: (attacked.append(k), x)[1]
+    victim = lambda x, k: (judged.append(k), _binary(W, 1.0)(x, k))[1]
     transfer(spy, _binary(W, 0.0)).step((victim, X, Y, key), start(X), 0)
     assert len(attacked) == len(judged) == 1
     assert not jnp.array_equal(*map(jax.random.key_data, attacked + judged))
@@ -75,9 +75,9 @@ def test_towards_a_class(key):
     v = jnp.stack([jnp.zeros(8), jnp.abs(W), -jnp.abs(W)])
     attack = targeted(pgd(linf(RADIUS), RADIUS / 4, 8), margin())
     reached = float(RADIUS * jnp.sum(jnp.abs(W)))
-    surrogate = lambda x, key: v @ (x - X)  # noqa: E731
+    surrogate = lambda x, key: v @ (x - X)
     for bias, wins in ((reached - 0.01, True), (reached + 0.01, False)):
-        victim = lambda x, key: v @ (x - X) + bias * jnp.array([1.0, 0.0, 0.0])  # noqa: E731
+        victim = lambda x, key: v @ (x - X) + bias * jnp.array([1.0, 0.0, 0.0])
         for y in (1, 2):
             found = transfer(attack, surrogate, targeted=True).run(victim, X, jnp.asarray(y), key)
             assert bool(found.won) is wins
@@ -113,7 +113,7 @@ def test_ensembles_are_their_means(key):
     np.testing.assert_allclose(np.exp(fused), p.mean(axis=0), rtol=1e-5)
     assert jnp.array_equal(ensemble(members[0])(X, key), logits[0])
     # Every member draws its own noise.
-    noisy = lambda x, key: jax.random.normal(key, (3,))  # noqa: E731
+    noisy = lambda x, key: jax.random.normal(key, (3,))
     assert not jnp.allclose(ensemble(noisy, noisy)(X, key), ensemble(noisy)(X, key))
     with pytest.raises(ValueError, match="at least one"):
         ensemble()
@@ -123,7 +123,7 @@ def test_an_ensemble_finds_what_its_members_share(key):
     """Members v + noise_k: the attack on all of them is nearer to the optimum of v than the mean attack on one."""
     v = jnp.ones((8,))
     noise = 2.0 * jax.random.normal(key, (15, 8))
-    height = lambda surrogate: transfer(ATTACK, surrogate).run(_binary(v, 10.0), X, Y, key).loss  # noqa: E731
+    height = lambda surrogate: transfer(ATTACK, surrogate).run(_binary(v, 10.0), X, Y, key).loss
     alone = jax.jit(jax.vmap(lambda n: height(_binary(v + n, 0.0))))(noise)
     together = jax.jit(lambda noise: height(ensemble(*[_binary(v + n, 0.0) for n in noise])))(noise)
     optimum = 2 * (RADIUS * 8 - 10.0)

@@ -45,10 +45,10 @@ def _looking(steps=2, step=0.01):
 def test_losses_that_know_victory(key):
     """The value is averaged; the attack has won if more than half of the draws say so."""
     for p, expected in ((0.7, True), (0.3, False)):
-        loss = lambda x, key, p=p: (jax.random.uniform(key), jax.random.bernoulli(key, p))  # noqa: E731
+        loss = lambda x, key, p=p: (jax.random.uniform(key), jax.random.bernoulli(key, p))
         value, won = eot(loss, 501)(X, key)
         assert value == pytest.approx(0.5, abs=0.06) and won.dtype == bool and bool(won) is expected
-    half = lambda x, key: (0.0 * x[0], key == jax.random.fold_in(jax.random.key(0), 0))  # noqa: E731
+    half = lambda x, key: (0.0 * x[0], key == jax.random.fold_in(jax.random.key(0), 0))
     assert not eot(half, 2)(X, key)[1]  # one of two is no majority
     assert eot(half, 1)(X, key)[1]
 
@@ -68,7 +68,7 @@ def test_logits_and_gradients_are_averaged_where_they_say(key):
 
 def test_averaging_a_stepwise_ascent(key):
     """Without randomness it changes nothing but the count; it stays stepwise, in attacks too."""
-    linear = lambda x, key: W @ x  # noqa: E731
+    linear = lambda x, key: W @ x
     alone = untargeted(_looking(), margin())
     mean = untargeted(averaged(_looking(), 5), margin())
     assert isinstance(mean, Stepwise)
@@ -79,7 +79,7 @@ def test_averaging_a_stepwise_ascent(key):
 
 def test_averaged_gradients_find_what_single_draws_hide(key):
     """A weak slope under strong noise of the gradient: the ascent along one draw wanders, along many it climbs."""
-    loss = lambda x, key: jnp.sum(x * (1.0 + 8.0 * jax.random.normal(key, x.shape)))  # noqa: E731
+    loss = lambda x, key: jnp.sum(x * (1.0 + 8.0 * jax.random.normal(key, x.shape)))
     climb = pgd(linf(0.1), 0.02, 10, random_start=False)
     x = jnp.full(64, 0.5)
     single, mean = (jnp.mean(ascent(loss, x, key) - x) for ascent in (climb, averaged(climb, 200, 50)))

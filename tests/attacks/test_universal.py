@@ -132,7 +132,7 @@ def test_feasible_for_every_image(threat, key):
     """One delta, and per image inside ball and box; radius 0 is the identity."""
     x = jnp.round(jax.random.uniform(key, (12, *SHAPE)), 1)
     y = _labels(x)
-    wild = lambda x, key: jnp.array([1.0, -1.0]) * jnp.sum(jnp.sin(50 * x))  # noqa: E731
+    wild = lambda x, key: jnp.array([1.0, -1.0]) * jnp.sum(jnp.sin(50 * x))
     for radius in (0.15, 0.0):
         limits = THREATS[threat](radius)
         run = universal_pgd(limits, cross_entropy(), 0.2, tx=optax.scale_by_adam())
@@ -167,7 +167,7 @@ def test_deepfool_visits_every_image_once_a_pass_in_an_order_of_its_own():
         return x
 
     x = jnp.arange(8.0)[:, None] / 8 * jnp.ones((8, 3))
-    never = lambda x, key: jnp.array([1.0, 0.0]) + 0.0 * jnp.sum(x)  # noqa: E731
+    never = lambda x, key: jnp.array([1.0, 0.0]) + 0.0 * jnp.sum(x)
     run = jax.jit(lambda key: universal_deepfool(l2(1.0), idle, passes=3)(never, x, jnp.zeros(8, int), key))
     jax.block_until_ready(run(jax.random.key(0)))
     jax.effects_barrier()

@@ -10,7 +10,7 @@ from jaxdiff.attacks import apgd, autoattack, cross_entropy, linf, margin, squar
 
 WIDE = np.sin(np.arange(64.0 * 96.0)).reshape(64, 96).astype(np.float32) / 4
 OUT = np.cos(np.arange(96.0 * 5.0)).reshape(96, 5).astype(np.float32) / 10
-CLASSIFIER = lambda x, key: jnp.tanh(x.ravel() @ WIDE) @ OUT  # noqa: E731
+CLASSIFIER = lambda x, key: jnp.tanh(x.ravel() @ WIDE) @ OUT
 X = np.random.default_rng(0).uniform(size=(13, 8, 8, 1)).astype(np.float32)
 Y = np.argmax(np.tanh(X.reshape(13, 64) @ WIDE) @ OUT, axis=1).astype(np.int32)
 KEYS = jax.random.split(jax.random.key(0), 13)

@@ -91,7 +91,7 @@ def test_compose_goes_from_first_to_last_with_keys_of_their_own(image, key):
     double, add = (lambda x, k: 2 * x), (lambda x, k: x + 1)
     np.testing.assert_array_equal(compose(double, add)(image, key), 2 * image + 1)
     np.testing.assert_array_equal(compose()(image, key), none()(image, key))
-    draw = lambda x, k: x + jax.random.uniform(k, x.shape)  # noqa: E731
+    draw = lambda x, k: x + jax.random.uniform(k, x.shape)
     once, twice = compose(draw)(0 * image, key), compose(draw, draw)(0 * image, key)
     assert (np.asarray(twice) != 2 * np.asarray(once)).all()
 

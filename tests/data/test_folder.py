@@ -196,7 +196,7 @@ def test_a_missing_caption_is_named(tmp_path):
 
 def test_a_changed_caption_is_read_again(tmp_path):
     told(write_folder(tmp_path, {"": range(9)}))
-    get = lambda: folder(tmp_path, "train", features=("caption",)).fetch([0])["caption"][0]  # noqa: E731
+    get = lambda: folder(tmp_path, "train", features=("caption",)).fetch([0])["caption"][0]
     assert get() == RIDERS["caption"][0]
     text = (tmp_path / "metadata.jsonl").read_text()
     (tmp_path / "metadata.jsonl").write_text(text.replace("número 0", "other"))

@@ -105,7 +105,7 @@ def test_boxes_masks_and_texts_come_back_as_they_were(hub, tmp_path, monkeypatch
 def test_a_cache_is_of_one_version_of_the_rows(hub, tmp_path, monkeypatch):
     table = Table("train", range(5))
     monkeypatch.setattr(hub, "load_dataset", lambda *a, **k: table)
-    get = lambda: huggingface(ANIMALS, "train", cache=str(tmp_path)).fetch([0])["image"]  # noqa: E731
+    get = lambda: huggingface(ANIMALS, "train", cache=str(tmp_path)).fetch([0])["image"]
     before = get()
     table[0]["image"] = Image.fromarray(255 - PIXELS[0])
     table._fingerprint = "another"

@@ -223,6 +223,6 @@ def test_a_feature_of_many_shapes_is_given_as_a_list(tmp_path):
 
 
 def test_what_json_has_no_word_for_is_refused(tmp_path):
-    read = lambda indices: (IMAGES[indices], indices, {"x": [object()] * len(indices)})  # noqa: E731
+    read = lambda indices: (IMAGES[indices], indices, {"x": [object()] * len(indices)})
     with pytest.raises(ValueError, match=r"feature 'x' cannot be kept on disk.*cache=False"):
         stored(read, SIZE, "set", 1, str(tmp_path))(np.array([0]))

@@ -39,7 +39,7 @@ def _pair(denoise, ts):
 
 def _gradients(denoise, ts, x, key):
     pair = _pair(denoise, ts)
-    gradient = lambda x, purify: jax.grad(lambda x: jnp.sum(jnp.cos(purify(x, key))))(x)  # noqa: E731
+    gradient = lambda x, purify: jax.grad(lambda x: jnp.sum(jnp.cos(purify(x, key))))(x)
     return jax.jit(lambda x: [gradient(x, purify) for purify in pair])(x)
 
 
@@ -51,7 +51,7 @@ def test_gaussian_data_have_a_known_adjoint(key):
     ts = jnp.array([0.3, 0.27, 0.2, 0.19, 0.12, 0.06, 0.03, 0.0])
     x = jnp.linspace(-1, 1, 5)
     pair = _pair(exact_denoiser(PROCESS), ts)
-    slope = lambda x, purify: jax.grad(lambda x: jnp.sum(purify(x, key)))(x)  # noqa: E731
+    slope = lambda x, purify: jax.grad(lambda x: jnp.sum(purify(x, key)))(x)
     exact, adjoint = jax.jit(lambda x: [slope(x, purify) for purify in pair])(x)
     t = np.maximum(ts, 1e-5)
     slope = _beta(t) * (1 / (_alpha(t) ** 2 * STD**2 + 1 - _alpha(t) ** 2) - 0.5)  # d drift / dx
@@ -119,7 +119,7 @@ def test_same_gradient_as_torchsde(adjoint_method, key):
 
         def f(self, u, x):
             t = start - u
-            alpha = lambda t: torch.exp(-0.5 * (0.1 * t + 9.95 * t**2))  # noqa: E731
+            alpha = lambda t: torch.exp(-0.5 * (0.1 * t + 9.95 * t**2))
             score = (alpha(t) * _two_modes(x, t, torch.tanh, alpha) - x) / (1 - alpha(t) ** 2)
             return 0.5 * _beta(t) * x + _beta(t) * score
 

@@ -27,7 +27,7 @@ def _of_class(logits, y):
 
 def test_bpda_is_the_gradient_of_the_identity_at_the_defended_image(key):
     """x -> 3x: the classifier's gradient at 3x; the exact one is three times it, the blind one is taken at x."""
-    triple = lambda x, key: 3.0 * x  # noqa: E731
+    triple = lambda x, key: 3.0 * x
     x, y = np.asarray(X[0]), 1
     expected = {"exact": 3.0 * _slope(3.0 * x, y), "bpda": _slope(3.0 * x, y), "blind": _slope(x, y)}
     for name, gradient in expected.items():
@@ -52,7 +52,7 @@ def test_the_columns_are_their_equations():
 
 def test_rows_are_means_over_the_images(key):
     """A defense that doubles some images only: the numbers of a batch are the means of those of its images."""
-    some = lambda x, key: jnp.where(x[0] > 0.7, 2.0, 0.5) * x  # noqa: E731
+    some = lambda x, key: jnp.where(x[0] > 0.7, 2.0, 0.5) * x
     assert 0 < jnp.sum(X[:, 0] > 0.7) < 3
     whole = gradient_report(bent, some, X, Y, key, _of_class, ["bpda"], directions=2)
     ratios = jnp.where(X[:, 0] > 0.7, 0.5, 2.0)
@@ -62,9 +62,9 @@ def test_rows_are_means_over_the_images(key):
 
 def test_images_draw_their_own_noise_and_views_the_same(key):
     """The blind view of a defense that flips signs by chance agrees where the draw does not flip."""
-    flips = lambda x, key: jax.random.rademacher(key, (), x.dtype) * x  # noqa: E731
+    flips = lambda x, key: jax.random.rademacher(key, (), x.dtype) * x
     x, y = jnp.broadcast_to(X[:1], (40, 8)), jnp.zeros(40, int)
-    linear = lambda x, key: W @ x  # noqa: E731
+    linear = lambda x, key: W @ x
     report = gradient_report(linear, flips, x, y, key, _of_class, ["blind", "exact", "blind"], directions=1)
     assert list(report) == ["exact", "blind", "finite_differences"]
     assert report["exact"]["cosine"] == pytest.approx(1.0, abs=1e-5)
@@ -81,7 +81,7 @@ def test_finite_differences_know_a_wrong_gradient_by_its_size(key):
         return x
 
     same.defjvp(lambda primals, tangents: (primals[0], 1.3 * tangents[0]))
-    linear = lambda x, key: W @ x  # noqa: E731
+    linear = lambda x, key: W @ x
     report = gradient_report(linear, lambda x, key: same(x), X, Y, key, _of_class, [])
     assert report["finite_differences"]["relative_error"] == pytest.approx(0.3 / 1.3, rel=1e-2)
     assert "CANNOT be trusted" in report_text(report)
@@ -89,14 +89,14 @@ def test_finite_differences_know_a_wrong_gradient_by_its_size(key):
 
 def test_differences_are_central(key):
     """Of a parabola they are exact, where those to one side are off by half a step."""
-    parabola = lambda x, key: jnp.stack([10.0 * jnp.sum(jnp.square(x)), 0.0, 0.0])  # noqa: E731
+    parabola = lambda x, key: jnp.stack([10.0 * jnp.sum(jnp.square(x)), 0.0, 0.0])
     report = gradient_report(parabola, lambda x, key: x, X, jnp.zeros(3, int), key, _of_class, [])
     assert report["finite_differences"]["relative_error"] < 1e-3
 
 
 def test_views_meet_the_draw_of_the_exact_one(key):
     """A defense of random length: bpda points where the exact gradient does, if the length is the same."""
-    long = lambda x, key: (1.0 + jax.random.uniform(key)) * x  # noqa: E731
+    long = lambda x, key: (1.0 + jax.random.uniform(key)) * x
     report = gradient_report(bent, long, X, Y, key, modes=["bpda"], directions=1)
     assert report["bpda"]["cosine"] == pytest.approx(1.0, abs=1e-5)
 
@@ -117,7 +117,7 @@ def test_text_says_what_the_numbers_are(key):
 def test_reports_in_every_precision(dtype, x64, key):
     """Gradients of 1000 and more, whose squares float16 does not hold: twice as long is twice as long."""
     w = (300 * W).astype(dtype)
-    linear = lambda x, key: w @ x  # noqa: E731
+    linear = lambda x, key: w @ x
     half = Purifier(lambda x, key: 0.5 * x, {})
     report = gradient_report(linear, half, X.astype(dtype), Y, key, _of_class, ["bpda"], directions=2)
     expected = {"cosine": 1.0, "relative_error": 1.0, "norm_ratio": 2.0, "sign_agreement": 1.0}
@@ -127,7 +127,7 @@ def test_reports_in_every_precision(dtype, x64, key):
 
 
 def test_numpy_is_as_good_as_jax(key):
-    double = lambda x, key: 2.0 * x  # noqa: E731
+    double = lambda x, key: 2.0 * x
     ours = gradient_report(bent, double, X, Y, key, directions=1)
     assert gradient_report(bent, double, np.asarray(X), [0, 1, 2], key, directions=1) == ours
     assert gradient_report(bent, double, np.asarray(X[0]), 0, key, directions=1)["bpda"]["images"] == 1

@@ -52,7 +52,7 @@ def test_bpda_and_adjoint_see_the_full_defense(key):
 
 
 def test_unknown_views_are_refused_in_words():
-    plain = lambda x, key: x  # noqa: E731
+    plain = lambda x, key: x
     assert known_gradients(plain) == ["exact", "bpda", "blind"]
     for defense in (plain, _purifier(8)):
         with pytest.raises(ValueError, match=r"'surrogate'.*exact.*surrogate_steps"):
@@ -66,7 +66,7 @@ def test_unknown_views_are_refused_in_words():
 
 def test_report_on_a_shrinking_defense(key):
     """x -> c x + noise: bpda points where the exact gradient does and is 1/c as long; nothing depends on the noise."""
-    shrink = lambda x, key: 0.3 * x + 0.1 * jax.random.normal(key, x.shape)  # noqa: E731
+    shrink = lambda x, key: 0.3 * x + 0.1 * jax.random.normal(key, x.shape)
     row = gradient_report(bent, shrink, X, Y, key, modes=["bpda"])["bpda"]
     expected = {"cosine": 1.0, "relative_error": 1 / 0.3 - 1, "norm_ratio": 1 / 0.3, "sign_agreement": 1.0}
     assert row == pytest.approx(expected | ALL, rel=1e-4)

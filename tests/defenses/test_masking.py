@@ -68,7 +68,7 @@ def test_a_quantised_classifier_is_unmasked():
 
 
 def test_a_noisy_classifier_is_seen_to_be_random():
-    noisy = lambda x, key: _smooth(x + 8.0 * jax.random.normal(key, x.shape), key)  # noqa: E731
+    noisy = lambda x, key: _smooth(x + 8.0 * jax.random.normal(key, x.shape), key)
     battery = _battery(noisy, black_box=lambda radius: margin_pgd(radius, 1))
     assert {"eot_noise", "randomness"} <= set(battery.tripped)
     assert "average" in battery.verdict and "random" in battery.verdict
@@ -177,7 +177,7 @@ def test_a_vanished_gradient_is_seen_whatever_rounding_makes_of_it(make, width, 
 def test_honest_confidence_is_no_masking(p):
     """Every image is given the label with probability p, by gradients as they should be."""
     gap = np.log(p / (1 - p))
-    honest = lambda x, key: jnp.stack([gap + 0.1 * jnp.mean(x) - 0.05, 0.0])  # noqa: E731
+    honest = lambda x, key: jnp.stack([gap + 0.1 * jnp.mean(x) - 0.05, 0.0])
     found = _seen(honest, labels=jnp.zeros(len(IMAGES), int))
     assert np.all(found["right"]) and not np.any(found["zero"] | found["flat"])
 
@@ -211,7 +211,7 @@ def test_what_is_seen_in_every_precision(dtype, x64):
 
 def _one_pixel(margins):
     """(classifier, images, labels) with one pixel of 0.5, two classes, and the margin of delta that is given."""
-    classifier = lambda x, key: jnp.stack([0.0 * jnp.sum(x), margins(jnp.sum(x) - 0.5)])  # noqa: E731
+    classifier = lambda x, key: jnp.stack([0.0 * jnp.sum(x), margins(jnp.sum(x) - 0.5)])
     return classifier, jnp.full((40, 1, 1, 1), 0.5), jnp.zeros(40, int)
 
 
@@ -221,9 +221,9 @@ def _hill(delta, top, height):
 
 def test_a_deceptive_loss_trips_the_restarts():
     """A hill that does not reach the boundary catches 3 of 4 starts; one of five finds the other. Without it all do."""
-    deceptive = lambda d: jnp.where(d < 0.05, _hill(d, -0.05, -0.1), _hill(d, 0.09, 0.1))  # noqa: E731
-    honest = lambda d: _hill(d, 0.09, 0.1)  # noqa: E731
-    small_steps = lambda radius, steps: untargeted(pgd(linf(radius), radius / 20, steps), margin())  # noqa: E731
+    deceptive = lambda d: jnp.where(d < 0.05, _hill(d, -0.05, -0.1), _hill(d, 0.09, 0.1))
+    honest = lambda d: _hill(d, 0.09, 0.1)
+    small_steps = lambda radius, steps: untargeted(pgd(linf(radius), radius / 20, steps), margin())
     quick = {"steps": (20, 40), "restarts": 5, "draws": 2, "white_box": small_steps}
     for margins, tripped in ((deceptive, True), (honest, False)):
         battery = masking_battery(
@@ -262,7 +262,7 @@ def test_every_check_trips_on_its_own_defect(name):
 
 def test_a_little_randomness_is_seen():
     """Of any size that rounding cannot have, and none in a classifier that looks at its key in vain."""
-    noisy = lambda size: lambda x, key: _smooth(x, key) + size * jax.random.normal(key, (4,))  # noqa: E731
+    noisy = lambda size: lambda x, key: _smooth(x, key) + size * jax.random.normal(key, (4,))
     assert np.all(_seen(noisy(1e-4))["differs"]) and not np.any(_seen(noisy(0.0))["differs"])
 
 
@@ -270,7 +270,7 @@ def test_a_little_randomness_is_seen():
 def test_images_that_are_wrong_change_nothing():
     """Here they have no gradient and fall to nothing; one of 16 right ones would trip nothing either."""
     images = IMAGES.at[:, 0, 0, 0].set(jnp.where(jnp.arange(32) < 16, 0.5, 0.0))
-    masked = lambda x, key: _smooth(jnp.where(x[0, 0, 0] < 0.2, jax.lax.stop_gradient(x), x), key)  # noqa: E731
+    masked = lambda x, key: _smooth(jnp.where(x[0, 0, 0] < 0.2, jax.lax.stop_gradient(x), x), key)
     labels = jnp.argmax(jax.jit(jax.vmap(lambda x: masked(x, KEY)))(images), axis=1)
     labels = jnp.where(jnp.arange(32) < 16, labels, (labels + 1) % 4)
     settings = {"steps": (1, 8), "restarts": 2, "draws": 2, "black_box": _gradients}
@@ -284,13 +284,13 @@ def test_images_that_are_wrong_change_nothing():
 
 def test_the_draw_of_the_judge_is_one_for_all_attacks_and_known_to_none():
     """Nothing moves: what was right stands, whatever the run. An attack that marks draws of its own hits no judge's."""
-    moods = lambda x, key: jnp.stack([luck(key), 0.5 + 0.0 * jnp.sum(x)])  # noqa: E731
+    moods = lambda x, key: jnp.stack([luck(key), 0.5 + 0.0 * jnp.sum(x)])
     labels, keys = jnp.zeros(32, int), jax.random.split(KEY, 32)
     right = _seen(moods, labels=labels)["right"]
     assert 0.2 < jnp.mean(right) < 0.8
-    idle = lambda radius: lambda classifier, x, y, key: x  # noqa: E731
-    marks = lambda radius: lambda classifier, x, y, key: x.at[0, 0, 0].set(luck(jax.random.fold_in(key, 0)))  # noqa: E731
-    hit = lambda x, key: jnp.stack([0.5, 1.0 * (luck(key) == x[0, 0, 0])])  # noqa: E731
+    idle = lambda radius: lambda classifier, x, y, key: x
+    marks = lambda radius: lambda classifier, x, y, key: x.at[0, 0, 0].set(luck(jax.random.fold_in(key, 0)))
+    hit = lambda x, key: jnp.stack([0.5, 1.0 * (luck(key) == x[0, 0, 0])])
     for classifier, attack, expected in ((moods, idle, right), (hit, marks, right | True)):
         one = jax.jit(jax.vmap(_stands(classifier, attack), (0, 0, 0, None, None)))
         for run in (0, 3):
@@ -299,7 +299,7 @@ def test_the_draw_of_the_judge_is_one_for_all_attacks_and_known_to_none():
 
 def test_a_gradient_that_is_not_finite_is_none_and_no_noise():
     """In one pixel of 16; the others keep their noise."""
-    noisy = lambda x, key: _smooth(x + 0.1 * jax.random.normal(key, x.shape), key)  # noqa: E731
+    noisy = lambda x, key: _smooth(x + 0.1 * jax.random.normal(key, x.shape), key)
     found = _seen(lambda x, key: noisy(x, key) + jnp.sqrt(0.0 * x[0, 0, 0]), draws=8)
     assert np.all(found["zero"] & found["flat"])
     np.testing.assert_allclose(found["snr"], _seen(noisy, draws=8)["snr"], rtol=0.5)
@@ -312,7 +312,7 @@ def test_a_constant_classifier_has_no_gradient_at_all():
 
 def test_two_classes_have_a_battery():
     """Where there is no DLR the margin takes its place."""
-    two = lambda x, key: _smooth(x, key)[:2]  # noqa: E731
+    two = lambda x, key: _smooth(x, key)[:2]
     labels = jnp.argmax(jax.jit(jax.vmap(lambda x: two(x, KEY)))(IMAGES), axis=1)
     assert not np.any(_seen(two, labels=labels)["flat"])
     assert np.all(_seen(lambda x, key: two(jax.lax.stop_gradient(x), key), labels=labels)["flat"])

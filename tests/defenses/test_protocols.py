@@ -43,7 +43,7 @@ def _right_with(p, classes=2):
 
 def _judged(classifier, *protocols):
     """The judgements of N examples by each of the protocols."""
-    every = lambda key: [judge(protocol, classifier, X, Y, key) for protocol in protocols]  # noqa: E731
+    every = lambda key: [judge(protocol, classifier, X, Y, key) for protocol in protocols]
     return jax.jit(jax.vmap(every))(jax.random.split(jax.random.key(0), N))
 
 
@@ -94,7 +94,7 @@ def test_final_is_independent_of_what_was_selected():
 def test_logits_that_are_not_finite_are_lost():
     """Also where argmax would name the true class."""
     for value in (jnp.nan, jnp.inf):
-        broken = lambda x, key, value=value: jnp.array([0.0, value, 0.0])  # noqa: E731
+        broken = lambda x, key, value=value: jnp.array([0.0, value, 0.0])
         for judged in _judged(broken, one_shot(), at_least(1, 3), majority(3)):
             assert not jnp.any(judged.verdict) and not jnp.any(judged.correct) and not jnp.any(judged.final)
 
@@ -113,7 +113,7 @@ def test_who_knows_the_randomness_attacks_the_draw_that_counts():
         x_adv = attack(attacked(protocol, scrambled, key), x, Y, key)
         return judge(protocol, scrambled, x_adv, Y, key)
 
-    run = lambda protocol: jax.jit(jax.vmap(lambda key: stands(protocol, key)))(  # noqa: E731
+    run = lambda protocol: jax.jit(jax.vmap(lambda key: stands(protocol, key)))(
         jax.random.split(jax.random.key(0), 200)
     )
     unknown, known = run(one_shot()), run(known_randomness(one_shot()))
@@ -124,7 +124,7 @@ def test_who_knows_the_randomness_attacks_the_draw_that_counts():
 
 def test_known_randomness_is_the_judges():
     """`attacked` gives the mean logits of exactly the judge's draws, whatever key the attack uses."""
-    noisy = lambda x, key: x + jax.random.normal(key, x.shape)  # noqa: E731
+    noisy = lambda x, key: x + jax.random.normal(key, x.shape)
     shows = known_randomness(average(3))
     seen = attacked(shows, noisy, jax.random.key(5))
     np.testing.assert_array_equal(seen(X, jax.random.key(1)), seen(X, jax.random.key(2)))
@@ -181,8 +181,8 @@ def test_what_stands_is_the_product_of_before_and_after(name):
     """For all pairs of scripts: of a verdict the product, of a share the draws that are right in both."""
     protocol = PROTOCOLS[name]
     scripts = _scripts((NO, YES, BROKEN), protocol.draws)
-    every = lambda f: jax.vmap(jax.vmap(f, (None, 0)), (0, None))  # noqa: E731
-    one = lambda a, b: standing(protocol, _on(protocol, a), _on(protocol, b), Y)  # noqa: E731
+    every = lambda f: jax.vmap(jax.vmap(f, (None, 0)), (0, None))
+    one = lambda a, b: standing(protocol, _on(protocol, a), _on(protocol, b), Y)
     stands = np.asarray(jax.jit(every(one))(scripts, scripts))
     shares = name in ("one_shot", "average", "known shares")
     for before, row in zip(scripts, stands, strict=True):
@@ -217,7 +217,7 @@ def test_votes_are_counted_and_ties_are_lost():
     """Of 4 draws over 3 classes, whichever is the true one; a broken draw votes for none."""
     votes = _scripts(range(4), 4)  # the fourth is broken
     logits = jnp.concatenate([jnp.eye(3), jnp.array([[jnp.nan, 0.0, 0.0]])])
-    one = lambda vote, y: majority(4).verdict(logits[vote], vote == y, y)  # noqa: E731
+    one = lambda vote, y: majority(4).verdict(logits[vote], vote == y, y)
     for y in range(3):
         found = jax.jit(jax.vmap(one, (0, None)))(votes, jnp.asarray(y))
         counts = np.stack([np.sum(votes == c, axis=1) for c in range(3)])
@@ -297,7 +297,7 @@ def test_what_is_no_example_is_neither_robust_nor_fallen(name):
     x, y = jnp.full((6, 4), 0.5), jnp.full(6, 1)
     bad_x = x.at[1, 0].set(1.5).at[2, 1].set(-0.01).at[3, 3].set(jnp.nan)
     bad_y = y.at[4].set(2).at[5].set(-1)
-    clear = lambda x, key: jnp.stack([jnp.sum(x), 10.0])  # noqa: E731
+    clear = lambda x, key: jnp.stack([jnp.sum(x), 10.0])
 
     @jax.jit
     @jax.vmap
@@ -360,9 +360,9 @@ def test_numpy_is_as_good_as_jax():
 
 def test_known_randomness_is_shown_to_every_kind_of_attack():
     """A plain attack and one in steps meet the judge's mean; without it they are left alone."""
-    noisy = lambda x, key: x[:2] + jax.random.uniform(key, (2,))  # noqa: E731
+    noisy = lambda x, key: x[:2] + jax.random.uniform(key, (2,))
     key, known = jax.random.key(3), known_randomness(average(3))
     expected = jnp.mean(judge(known, noisy, X, Y, key).logits, axis=0)
-    plain = lambda classifier, x, y, key: x.at[:2].set(classifier(x, jax.random.key(8)))  # noqa: E731
+    plain = lambda classifier, x, y, key: x.at[:2].set(classifier(x, jax.random.key(8)))
     np.testing.assert_allclose(known_to(known, plain)(noisy, X, Y, key)[:2], expected, rtol=1e-6)
     assert known_to(average(3), plain) is plain

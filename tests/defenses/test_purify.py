@@ -43,7 +43,7 @@ def test_perturbations_shrink_as_t_grows(key):
 
 @pytest.mark.parametrize("make", [ddpm, euler_maruyama])
 def test_gradient_is_exact_for_a_denoiser_that_is_not_linear(make, key):
-    denoise = lambda x, t: jnp.tanh(2 * jnp.sin(3 * x) + t * jnp.roll(x, 1))  # noqa: E731
+    denoise = lambda x, t: jnp.tanh(2 * jnp.sin(3 * x) + t * jnp.roll(x, 1))
     purify = _purify(0.2, steps=8, make=make, denoise=denoise)
     x = jax.random.uniform(key, (5,))
     jax.test_util.check_grads(
@@ -112,7 +112,7 @@ def test_times_of_a_surrogate(length, steps, places):
 def test_images_and_their_gradients_keep_their_type(view, dtype, key, monkeypatch):
     """Under x64 too, with the numbers of float64 for the same noise; the network sees that type alone."""
     normal, seen = jax.random.normal, set()
-    same = lambda key, shape=(), d=float: normal(key, shape, dtype).astype(d)  # noqa: E731
+    same = lambda key, shape=(), d=float: normal(key, shape, dtype).astype(d)
     monkeypatch.setattr(jax.random, "normal", same)
 
     def denoise(x, t):
@@ -121,9 +121,9 @@ def test_images_and_their_gradients_keep_their_type(view, dtype, key, monkeypatc
 
     purify = diffpure(VP_, euler_maruyama(VP_), denoise, uniform(2, 0.1, 0.05), surrogate_steps=1)
     defended = attackers_view(lambda x, key: x, purify, view)
-    run = lambda dtype: jax.value_and_grad(  # noqa: E731
-        lambda x: jnp.sum(jnp.sin(defended(x, key)))
-    )(jnp.array([0.25, 0.75], dtype))
+    run = lambda dtype: jax.value_and_grad(lambda x: jnp.sum(jnp.sin(defended(x, key))))(
+        jnp.array([0.25, 0.75], dtype)
+    )
     (ours, gradient), (exact, exact_gradient) = run(dtype), run("float64")
     assert ours.dtype == gradient.dtype == jnp.dtype(dtype) and seen == {dtype, "float64"}
     tolerance = 20 * float(jnp.finfo(dtype).eps)

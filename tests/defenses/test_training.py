@@ -86,7 +86,7 @@ def test_trades_is_clean_loss_plus_worst_kl():
 
 def _attacked(name):
     """What the attack of a loss makes of the batch: on the network in evaluation mode, every image with its own key."""
-    classifier = lambda x, key: W @ x  # noqa: E731
+    classifier = lambda x, key: W @ x
     attack, y = (SMOOTH_KL, X @ W.T) if name == "trades" else (SMOOTH, Y)
     return np.asarray(jax.vmap(lambda x, y, key: attack(classifier, x, y, key))(X, y, KEYS), np.float64)
 
@@ -96,9 +96,9 @@ def _by_hand(name):
     dKL(p || q)/dz = p (log p/q - KL), dKL/dz' = q - p; the logits are z = TRAINING x W^T.
     """
     x, x_adv, w, e = np.asarray(X, np.float64), _attacked(name), np.asarray(W, np.float64), np.eye(2)[Y]
-    softmax = lambda z: np.exp(z) / np.exp(z).sum(1, keepdims=True)  # noqa: E731
+    softmax = lambda z: np.exp(z) / np.exp(z).sum(1, keepdims=True)
     p, q = softmax(TRAINING * x @ w.T), softmax(TRAINING * x_adv @ w.T)
-    ce = lambda p: -np.log((p * e).sum(1))  # noqa: E731
+    ce = lambda p: -np.log((p * e).sum(1))
     kl_pq = (p * np.log(p / q)).sum(1)
     losses, dz, dz_adv = {
         "standard": (ce(p), p - e, 0 * e),
@@ -116,7 +116,7 @@ def _by_hand(name):
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradients_are_those_of_the_formulas(name):
     """Danskin: at the attacked images, held fixed. Clean predictions are not, in (3) neither."""
-    total = lambda w: jnp.sum(LOSSES[name](_two_modes(w), X, Y, KEYS))  # noqa: E731
+    total = lambda w: jnp.sum(LOSSES[name](_two_modes(w), X, Y, KEYS))
     value, gradient = jax.jit(jax.value_and_grad(total))(W)
     losses, expected = _by_hand(name)
     assert value == pytest.approx(losses.sum(), rel=1e-5)
@@ -156,7 +156,7 @@ def test_every_evaluation_of_an_attack_has_a_key_of_its_own(name):
     seen = []
 
     def noting(classifier, x, y, key):
-        note = lambda data: seen.append(tuple(np.asarray(data)))  # noqa: E731
+        note = lambda data: seen.append(tuple(np.asarray(data)))
 
         def noted(x, key):
             jax.debug.callback(note, jax.random.key_data(key))

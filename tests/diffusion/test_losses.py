@@ -38,7 +38,7 @@ def test_simple_is_the_squared_error_of_the_noise(key):
     loss = denoising(vp, "eps", simple())
     t = jnp.full(64, 0.3)
     assert jnp.mean(loss(lambda x, t: 0 * x, x0, t, keys)) == pytest.approx(1.0, abs=0.03)
-    oracle = lambda x_t, t: (x_t - vp.alpha(0.3) * x0) / vp.sigma(0.3)  # noqa: E731
+    oracle = lambda x_t, t: (x_t - vp.alpha(0.3) * x0) / vp.sigma(0.3)
     np.testing.assert_allclose(loss(oracle, x0, t, keys), 0.0, atol=1e-20)
 
 
@@ -92,7 +92,7 @@ def test_elbo_weight_has_its_limit_at_pure_noise(kind, variance_name):
 def test_losses_at_pure_noise_are_finite():
     """The noise is the whole of x_t there: a network of v that knows x0 has no error, one that says 0 that of x0."""
     process, x0 = Cosine(alpha_min=0.0), jnp.full((1, 3), 0.6)
-    loss = lambda predict: denoising(process, "v", simple())(  # noqa: E731
+    loss = lambda predict: denoising(process, "v", simple())(
         predict, x0, jnp.ones(1), jax.random.split(jax.random.key(0), 1)
     )
     np.testing.assert_allclose(loss(lambda x, t: 0 * x), 0.36, rtol=1e-12)

@@ -89,7 +89,7 @@ def test_solvers(name, dtype, drawn_as, key):
     process, solver = VP(), SOLVERS[name](VP())
     for kind in KINDS:
         seen = []
-        run = lambda x, kind=kind, seen=seen: sample(  # noqa: E731
+        run = lambda x, kind=kind, seen=seen: sample(
             solver, denoiser(process, kind, _net(process, kind, seen)), x, uniform(3, 0.6, 0.15), key
         )
         assert jax.eval_shape(run, jax.ShapeDtypeStruct((4,), dtype)).dtype == jnp.dtype(dtype)
@@ -132,7 +132,7 @@ def test_losses(weight, dtype, drawn_as, key):
     drawn = jax.vmap(discrete_time(10))(keys)
     for kind, t in zip(KINDS, [drawn, jnp.array([0.25, 0.75], dtype)] * 2, strict=True):
         seen = []
-        losses = lambda d, t=t, kind=kind, seen=seen: denoising(VP(), kind, weight)(  # noqa: E731
+        losses = lambda d, t=t, kind=kind, seen=seen: denoising(VP(), kind, weight)(
             lambda x, t: (seen.append(x.dtype), 0.5 * x)[1], jnp.asarray(np.stack([X, X]), d), t, keys
         )
         ours, exact = losses(dtype), losses(float)

@@ -41,7 +41,7 @@ def test_targets_are_the_papers(key):
     alpha, sigma = vp.alpha(t), vp.sigma(t)
     np.testing.assert_allclose(target(vp, "eps", x0, noise, t), noise)
     np.testing.assert_allclose(target(vp, "v", x0, noise, t), alpha * noise - sigma * x0)
-    conditional = lambda x_t: -0.5 * jnp.sum((x_t - alpha * x0) ** 2) / sigma**2  # noqa: E731
+    conditional = lambda x_t: -0.5 * jnp.sum((x_t - alpha * x0) ** 2) / sigma**2
     np.testing.assert_allclose(
         target(vp, "score", x0, noise, t), jax.grad(conditional)(vp.perturb(x0, noise, t)), rtol=1e-10
     )
@@ -62,7 +62,7 @@ def test_denoiser_of_any_kind_is_the_posterior_mean(kind):
     vp = VP()
     exact = exact_denoiser(vp)
     x_t = jnp.array([-1.0, 0.2, 3.0])
-    net = lambda x, t: convert(vp, "x0", kind, exact(x, t), x, t)  # noqa: E731
+    net = lambda x, t: convert(vp, "x0", kind, exact(x, t), x, t)
     np.testing.assert_allclose(denoiser(vp, kind, net)(x_t, 0.4), exact(x_t, 0.4), rtol=1e-9)
     clipped = denoiser(vp, kind, net, clip=0.4)(x_t, 0.4)
     np.testing.assert_allclose(clipped, np.clip(exact(x_t, 0.4), -0.4, 0.4), rtol=1e-9)
@@ -82,6 +82,6 @@ def test_what_pure_noise_still_tells(kind):
     for other, expected in {"x0": x0, "v": -x0, "eps": noise, "score": -noise}.items():
         np.testing.assert_allclose(convert(process, kind, other, output, noise, 1.0), expected, rtol=1e-12)
     # Of a kind that tells nothing there, a denoiser is still exact below.
-    net = lambda x, t: convert(process, "x0", "eps", exact_denoiser(process)(x, t), x, t)  # noqa: E731
+    net = lambda x, t: convert(process, "x0", "eps", exact_denoiser(process)(x, t), x, t)
     below = denoiser(process, "eps", net, start=0.9)(noise, 0.9)
     np.testing.assert_allclose(below, exact_denoiser(process)(noise, 0.9), rtol=1e-9)

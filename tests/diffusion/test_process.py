@@ -28,7 +28,7 @@ TIMES = [1.23e-3, 0.1234, 0.5004, 0.7705, 0.9992]  # between the steps of every 
 def test_sde_has_the_marginals(process, t):
     """d/dt of mean and variance of dx = f x dt + g dw are f alpha and 2 f sigma^2 + g^2."""
     h = 1e-6
-    slope = lambda fn: (fn(t + h) - fn(t - h)) / (2 * h)  # noqa: E731
+    slope = lambda fn: (fn(t + h) - fn(t - h)) / (2 * h)
     np.testing.assert_allclose(slope(process.alpha), process.f(t) * process.alpha(t), rtol=1e-5, atol=1e-8)
     growth = 2 * process.f(t) * process.sigma(t) ** 2 + process.g2(t)
     np.testing.assert_allclose(slope(lambda t: process.sigma(t) ** 2), growth, rtol=1e-5, atol=1e-7)
@@ -72,7 +72,7 @@ def test_rescaled_table_ends_in_noise():
 @pytest.mark.parametrize("alpha_min", [0.0, 1e-6])
 def test_cosine_is_accurate_where_alpha_is_small(alpha_min):
     """In float32 too, relative to alpha itself, on which x0_hat of a predicted noise depends."""
-    angle = lambda t: start + t * (np.arccos(alpha_min * np.cos(start)) - start)  # noqa: E731
+    angle = lambda t: start + t * (np.arccos(alpha_min * np.cos(start)) - start)
     start = 0.5 * np.pi * 0.008 / 1.008
     t = np.array([0.4, 0.6, 0.99, 0.999, 0.9999], np.float32)
     exact = np.cos(angle(t.astype(np.float64))) / np.cos(start)
@@ -125,7 +125,7 @@ def test_discrete_follows_its_table():
 
 def test_cosine_is_the_paper_s():
     t = np.linspace(0.0, 0.99, 34)
-    level = lambda t: np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2  # noqa: E731
+    level = lambda t: np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2
     ours = jax.vmap(Cosine(alpha_min=0.0).alpha)(jnp.asarray(t)) ** 2
     np.testing.assert_allclose(ours, level(t) / level(0.0), rtol=1e-10)
 

@@ -45,7 +45,7 @@ def _wavy(x, t):
 @pytest.mark.parametrize("make", slow_but([ddpm, dpmpp_2m, heun], ddpm, dpmpp_2m))
 def test_remat_changes_neither_values_nor_gradients(make, steps, key):
     x = jax.random.normal(key, (5,))
-    run = lambda x, remat: jnp.sum(sample(make(VP_), _wavy, x, uniform(steps), key, remat) ** 2)  # noqa: E731
+    run = lambda x, remat: jnp.sum(sample(make(VP_), _wavy, x, uniform(steps), key, remat) ** 2)
     plain, *others = (jax.value_and_grad(run)(x, remat) for remat in REMATS)
     for other in others:
         chex.assert_trees_all_close(other, plain, rtol=1e-12)
@@ -99,7 +99,7 @@ def test_trajectory_ends_where_sample_does(make, key):
 def test_batches_are_vmap(key):
     x = jax.random.normal(key, (4, 5))
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(4))
-    run = lambda x, key: sample(ddpm(VP_), _wavy, x, uniform(6), key)  # noqa: E731
+    run = lambda x, key: sample(ddpm(VP_), _wavy, x, uniform(6), key)
     looped = jnp.stack([run(x[i], keys[i]) for i in range(4)])
     np.testing.assert_allclose(jax.vmap(run)(x, keys), looped, rtol=1e-12)
 

@@ -63,7 +63,7 @@ NOISE = Cosine(alpha_min=0.0)  # zero terminal SNR
 def test_order_of_convergence_from_pure_noise(make, order, kind, key):
     """alpha(1) = 0 takes nothing away: the same orders as everywhere, for what a network may predict there."""
     exact, x = exact_denoiser(NOISE), jnp.array([-1.5, 0.1, 2.0])
-    net = lambda x, t: convert(NOISE, "x0", kind, exact(x, t), x, t)  # noqa: E731
+    net = lambda x, t: convert(NOISE, "x0", kind, exact(x, t), x, t)
     errors = []
     for steps in (40, 80, 160):
         solved = sample(make(NOISE), denoiser(NOISE, kind, net), x, uniform(steps, 1.0, 0.1), key)
@@ -79,7 +79,7 @@ def test_order_of_convergence_from_pure_noise(make, order, kind, key):
 def test_pure_noise_is_the_limit_of_little_signal(name, key):
     """alpha_min -> 0 on a coarse grid from t = 1 down to the image: the samples converge to those of alpha_min = 0."""
     x = jax.random.normal(key, (50,))
-    run = lambda p: sample(ALL_SOLVERS[name](p), exact_denoiser(p), x, uniform(7), key)  # noqa: E731
+    run = lambda p: sample(ALL_SOLVERS[name](p), exact_denoiser(p), x, uniform(7), key)
     with jax.disable_jit():
         limit, *near = (run(Cosine(alpha_min=a)) for a in (0.0, 1e-4, 1e-8))
     distances = [float(jnp.max(jnp.abs(x - limit))) for x in near]
@@ -90,7 +90,7 @@ def test_pure_noise_is_the_limit_of_little_signal(name, key):
 def test_heun_is_better_than_euler_where_the_noise_falls_steeply(key):
     """Equation (4) alone would be off by 9 here, where Euler's step (DDIM) is by 0.15: rho falls from 20,000 to 6 at once."""
     process, x = Cosine(), jnp.array([-1.5, 0.1, 2.0])
-    error = lambda make: jnp.max(  # noqa: E731
+    error = lambda make: jnp.max(
         jnp.abs(
             sample(make(process), exact_denoiser(process), x, uniform(10), key) - flow(process, x, 1.0, 0.0)
         )
@@ -132,7 +132,7 @@ def test_dpmpp_2m_by_hand_at_unequal_steps(key):
 def test_heun_by_hand(key):
     """One step in rho (equation 4) and one in 1/rho (equation 5), where rho falls from 20 to 2 under much noise."""
     solver, x0_hats = heun(Tabled()), {1.0: 0.3, 0.6: -0.2, 0.5: 0.7, 0.1: 0.4}
-    step = lambda x, t, s: float(  # noqa: E731
+    step = lambda x, t, s: float(
         solver.step(lambda x, t: jnp.asarray(x0_hats[float(t)]), jnp.asarray(x), (), t, s, key)[0]
     )
     noise = (1.5 - 0.8 * 0.7) / 0.5
@@ -151,7 +151,7 @@ def test_ancestral_noise_at_unequal_steps(process, t, s):
     """Both variances from the forward process: beta = 1 - alpha_t^2/alpha_s^2, and beta sigma_s^2/sigma_t^2."""
     keys, shape = (jax.random.key(1), jax.random.key(2)), (4,)
     z = [jax.random.normal(key, shape) for key in keys]
-    denoise = lambda x, t: 0.1 * x  # noqa: E731
+    denoise = lambda x, t: 0.1 * x
     beta = 1.0 - (process.alpha(t) / process.alpha(s)) ** 2
     wanted = {
         ddpm(process, "upper"): beta,
@@ -167,7 +167,7 @@ def test_noise_removal_makes_the_last_step_the_mean(key):
     """x - (f x - g^2 score) dt with beta = 0.1 + 19.9 t; noise g sqrt(dt) z on every other step, and on all by default."""
     vp, x = VP(), jnp.array([0.4, -0.7])
     plain, removing = euler_maruyama(vp), euler_maruyama(vp, noise_removal=True)
-    step = lambda solver, t, s: solver.step(exact_denoiser(vp), x, (), t, s, key)[0]  # noqa: E731
+    step = lambda solver, t, s: solver.step(exact_denoiser(vp), x, (), t, s, key)[0]
     t, beta = 0.02, 0.1 + 19.9 * 0.02
     score = -(x - vp.alpha(t) * MEAN) / variance(vp, t)
     mean = x + (0.5 * beta * x + beta * score) * t
@@ -278,7 +278,7 @@ def test_ddpm_is_algorithm_2(key):
     for index in (0, 1, 500, 999):
         t, s = (index + 1) / 1000, index / 1000
         x = jax.random.normal(jax.random.key(index), (4,))
-        denoise = lambda x, t: (x - process.sigma(t) * eps) / process.alpha(t)  # noqa: E731
+        denoise = lambda x, t: (x - process.sigma(t) * eps) / process.alpha(t)
         mean = (x - betas[index] / np.sqrt(1 - alpha_bar[index]) * eps) / np.sqrt(1 - betas[index])
         drawn = solver.step(denoise, x, (), t, s, key)[0]
         noise = np.sqrt(betas[index]) * jax.random.normal(key, (4,)) if index else 0.0
@@ -288,7 +288,7 @@ def test_ddpm_is_algorithm_2(key):
 def test_ddim_eta_one_is_ddpm(key):
     vp = VP()
     x = jax.random.normal(key, (7,))
-    run = lambda solver: sample(solver, exact_denoiser(vp), x, uniform(10), key)  # noqa: E731
+    run = lambda solver: sample(solver, exact_denoiser(vp), x, uniform(10), key)
     np.testing.assert_allclose(run(ddim(vp, 1.0)), run(ddpm(vp)), rtol=1e-12)
 
 
@@ -297,7 +297,7 @@ def test_float32_down_to_zero_is_finite_with_finite_gradients(make, key):
     with jax.enable_x64(False):
         vp = VP()
         x = jax.random.normal(key, (6,), jnp.float32)
-        run = lambda x: jnp.sum(sample(make(vp), exact_denoiser(vp), x, uniform(20), key))  # noqa: E731
+        run = lambda x: jnp.sum(sample(make(vp), exact_denoiser(vp), x, uniform(20), key))
         value, gradient = jax.value_and_grad(run)(x)
         assert value.dtype == jnp.float32
         assert jnp.isfinite(value) and jnp.all(jnp.isfinite(gradient)) and jnp.all(gradient > 0)

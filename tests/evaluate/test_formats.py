@@ -173,7 +173,7 @@ def test_the_numbers_of_a_panel_are_those_that_were_given(drawn):
 
 def test_a_panel_says_prediction_confidence_and_norm(tmp_path, monkeypatch):
     told, saved = [], canvas._saved
-    texts = lambda f: [t.get_text().replace("\n", " ").replace("\u00a0", " ") for t in f.findobj(Text)]  # noqa: E731
+    texts = lambda f: [t.get_text().replace("\n", " ").replace("\u00a0", " ") for t in f.findobj(Text)]
     monkeypatch.setattr(canvas, "_saved", lambda f, kind: told.extend(texts(f)) or saved(f, kind))
     panel(tmp_path / "p.png")
     for text in (

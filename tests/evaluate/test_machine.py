@@ -124,7 +124,7 @@ def test_mending_a_file_keeps_who_made_what(path, on):
 
 def test_a_ledger_of_before_is_read_and_gone_on_with(tmp_path, on, caplog):
     """As they were written before machines were noted: a header of version and fingerprint, and rows."""
-    encode = lambda row: ledgers._encode(row, "mine")  # noqa: E731
+    encode = lambda row: ledgers._encode(row, "mine")
     path = tmp_path / "old.jsonl"
     path.write_bytes(encode({"ledger": 1, "fingerprint": "mine"}) + encode(row(3)))
     with caplog.at_level(logging.WARNING):

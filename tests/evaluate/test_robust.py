@@ -151,7 +151,7 @@ def test_one_trace_for_remainders_resumes_and_restored_pictures(tmp_path):
 def test_what_is_not_finite_is_never_robust(tmp_path, caplog, what):
     def poison(x, y, example):
         bad = example % 2 == 0
-        hit = lambda v: jax.numpy.where(bad, jax.numpy.nan, v)  # noqa: E731
+        hit = lambda v: jax.numpy.where(bad, jax.numpy.nan, v)
         right = jax.nn.one_hot(y, 3)
         # The argmax of NaN is class 0: without a check these would look right.
         values = {"before": right, "logits": right, "loss": jax.numpy.float32(1.0), "image": x}

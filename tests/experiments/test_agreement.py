@@ -25,7 +25,7 @@ def store_of(path, **cells):
 
 def test_a_point_is_of_all_images(tmp_path):
     """200 images are right of 300: 3 of 300 are a point, 4 are more; the wrong ones count as not robust."""
-    stands = lambda n: [True] * n + [False] * (200 - n)  # noqa: E731
+    stands = lambda n: [True] * n + [False] * (200 - n)
     store = store_of(tmp_path / "a.json", near=(stands(50), stands(53)), far=(stands(50), stands(54)))
     text, faults = agreement.verdicts(store, 300)
     assert faults == ["far"]

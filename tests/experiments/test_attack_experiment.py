@@ -207,7 +207,7 @@ def test_random_victims_are_judged_by_a_protocol(digits, victim, tmp_path):
 
 
 def test_the_minimum_over_attacks_is_per_image():
-    rows = lambda *robust: [  # noqa: E731
+    rows = lambda *robust: [
         {
             "id": i, "correct_before": True, "correct_after": r, "finite": True, "norm": 0.1, "linf": 0.1, "seconds": 1.0
         }

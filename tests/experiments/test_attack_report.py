@@ -46,7 +46,7 @@ def test_the_table_by_image(tmp_path):
         lines = list(csv.DictReader(file))
     assert [line["classifier"] for line in lines] == ["net"] * 6 + ["other"] * 6
     assert [line["id"] for line in lines] == [*"012345"] * 2
-    columns = lambda name, net="net": "|".join(x[name] for x in lines if x["classifier"] == net)  # noqa: E731
+    columns = lambda name, net="net": "|".join(x[name] for x in lines if x["classifier"] == net)
     assert columns("right_before") == "1|1|1|0|1|1" and columns("label") == "3|3|3|3|3|3"
     assert columns("a") == "1|1|0|0|1|0" and columns("b") == "1|0|0|0||"
     assert columns("b norm") == "2|3||0.1||"
@@ -65,7 +65,7 @@ def test_the_table_by_image_tells_what_blew_up_and_what_is_no_image(tmp_path):
     path = attack_tables.write_per_image(tmp_path / "t.csv", {("net", "a"): a, ("net", "b"): b})
     with open(path, newline="") as file:
         lines = list(csv.DictReader(file))
-    columns = lambda name: "|".join(line[name] for line in lines)  # noqa: E731
+    columns = lambda name: "|".join(line[name] for line in lines)
     assert columns("a") == "1|0||" and columns("a norm") == "0.1|||" and columns("b") == "0|1|0|"
     assert columns("not finite") == "|a||" and columns("no image") == "||a|a b"
     # Right before is right before in the eyes of every attack that has seen an image: 0 is wrong in those of b.

@@ -69,7 +69,7 @@ def test_growth_of_known_laws(power):
 
 def test_results_that_differ_are_not_timed():
     calls = []
-    check = lambda x: benchmark_compare.close("row", x, 1.01)  # noqa: E731
+    check = lambda x: benchmark_compare.close("row", x, 1.01)
     with pytest.raises(ValueError, match="nothing to compare"):
         benchmark_compare.compare("row", "", lambda: 1.0, lambda: calls.append(0), check, repeats=3)
     assert not calls

@@ -239,7 +239,7 @@ def test_step_lengths_scale_with_the_radius(key):
     """A step of the nominal length at a hundredth of the radius would leave the ball: only the scaled one stays inside."""
     cell = climb({"name": "pgd", "lr": 0.01, "steps": 1, "random_start": False})
     x = jnp.full((3, 3, 1), 0.5)
-    classifier = lambda x, key: jnp.stack([jnp.sum(x), -jnp.sum(x)])  # noqa: E731
+    classifier = lambda x, key: jnp.stack([jnp.sum(x), -jnp.sum(x)])
     for radius in (0.06, 0.0006):
         x_adv = cells.build_attack(cell, radius)(classifier, x, jnp.asarray(0), key)
         np.testing.assert_allclose(jnp.abs(x_adv - x), radius / 6, rtol=1e-3)
@@ -257,7 +257,7 @@ def test_the_radius_of_a_flow_is_its_bound(monkeypatch):
 
 def test_a_flow_counts_however_far_it_is_in_l2():
     """Within a flow threat nothing moves at radius 0, and at a larger one images go further in L2 than the radius."""
-    classifier = lambda x, key: jnp.stack([x[0, 0, 0], 0.9 + 0.0 * x[0, 0, 0]])  # noqa: E731
+    classifier = lambda x, key: jnp.stack([x[0, 0, 0], 0.9 + 0.0 * x[0, 0, 0]])
     victim = evaluation.Victim("linear", 2, {}, lambda _: classifier)
     cell = attacked("stadv", FLOW, steps=1, lr=1.0)
     attack = jax.jit(evaluation.attack_function(victim, cell, cells.stages_of(cell, 2)[""], 1, {}))

@@ -230,7 +230,7 @@ def test_purposes_and_examples_have_their_own_keys(key):
     import jax
     import numpy as np
 
-    data = lambda k: np.asarray(jax.random.key_data(k))  # noqa: E731
+    data = lambda k: np.asarray(jax.random.key_data(k))
     assert not np.array_equal(data(purpose(key, "a")), data(purpose(key, "b")))
     keys = example_keys(key, np.array([5, 2, 9]))
     np.testing.assert_array_equal(data(keys)[1], data(example_keys(key, np.array([2])))[0])

@@ -16,7 +16,7 @@ from jaxdiff.evaluate import Ledger, outcome, proportion, run_cell, summarise, w
 from jaxdiff.evaluate.summary import robust
 
 L2 = {"name": "l2", "radius": 0.5}
-IDENTITY = lambda classifier, x, y, key: x  # noqa: E731
+IDENTITY = lambda classifier, x, y, key: x
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_a_victory_counts_though_the_judge_rounds_differently(digits, weights, t
 
 def test_a_victory_beyond_the_radius_is_none(digits, weights, tmp_path, monkeypatch):
     """A radius-free attack that has won wherever it went: to 0.9 x, which for some images is too far."""
-    gone = lambda problem, best, i: improve(best, 0.9 * problem[1], jnp.asarray(True), jnp.asarray(0.0))  # noqa: E731
+    gone = lambda problem, best, i: improve(best, 0.9 * problem[1], jnp.asarray(True), jnp.asarray(0.0))
     attack = Stepwise(1, lambda problem: start(problem[1]), gone, lambda best: best)
     monkeypatch.setattr(evaluation, "stages_of", lambda cell, classes: {"": lambda radius: attack})
     cell = {"threat": L2 | {"radius": 0.35}, "attack": {"name": "ddn"}}
@@ -163,7 +163,7 @@ def test_what_was_lost_before_does_not_stand_though_it_is_right_after(
     digits, weights, tmp_path, monkeypatch, name
 ):
     """An attack that hands the victim the mean of the class, marked as certain: what stands is what stood before."""
-    help_out = lambda classifier, x, y, key: weights["w"][y].reshape(x.shape).at[0, 0, 0].set(1.0)  # noqa: E731
+    help_out = lambda classifier, x, y, key: weights["w"][y].reshape(x.shape).at[0, 0, 0].set(1.0)
 
     def sometimes_certain(p):
         return lambda x, key: linear(p)(x, key) + 20.0 * waves(key, 10) * (x[0, 0, 0] < 0.9)
@@ -227,7 +227,7 @@ def test_survivors_on_a_random_victim_are_decided_by_votes(digits, weights, tmp_
     explicit, _ = evaluated.run("explicit", cell | {"judge": {"name": "majority", "n": 5}})
     assert all(row["correct_before"] is row["correct_after"] for row in rows)
     assert {row["verdict"] for row in rows} == {0.0, 1.0}
-    numbers = lambda rows: [{k: v for k, v in row.items() if k != "seconds"} for row in rows]  # noqa: E731
+    numbers = lambda rows: [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
     assert numbers(rows) == numbers(explicit)
     rand = {"threat": L2, "autoattack": {"name": "rand"}}
     assert evaluation.judged_cell(victim_of(weights), rand)["judge"] == {"name": "majority", "n": 5}
@@ -261,7 +261,7 @@ def test_a_draw_that_is_not_finite_is_reported(digits, weights, tmp_path):
 
 
 def test_a_broken_image_without_a_radius_reaches_the_judge(digits, weights, tmp_path, monkeypatch):
-    broken = lambda classifier, x, y, key: x * jnp.nan  # noqa: E731
+    broken = lambda classifier, x, y, key: x * jnp.nan
     monkeypatch.setattr(evaluation, "stages_of", lambda cell, classes: {"": lambda radius: broken})
     cell = {"threat": {"name": "linf", "radius": 0.1}, "attack": {"name": "ddn"}}
     rows = rows_of(digits, tmp_path, victim_of(weights), cell, n=8)
@@ -295,7 +295,7 @@ def test_who_knows_the_draws_does_better(digits, weights, tmp_path):
     """One step of the gradient sign; its direction helps only against the draws it was computed for."""
 
     def step(classifier, x, y, key):
-        gap = lambda x: jax.nn.log_softmax(classifier(x, key))[y]  # noqa: E731
+        gap = lambda x: jax.nn.log_softmax(classifier(x, key))[y]
         return jnp.clip(x - 0.1 * jnp.sign(jax.grad(gap)(x)), 0.0, 1.0)
 
     verdicts, evaluated = {}, evaluation_of(digits, tmp_path, victim_of(weights, scrambled))

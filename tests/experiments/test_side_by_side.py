@@ -24,7 +24,7 @@ def until_stopped():
 
 def test_both_results_at_the_same_time():
     seen = []
-    slow = lambda name: (seen.append(name), time.sleep(0.2), seen.append(name), name)[-1]  # noqa: E731
+    slow = lambda name: (seen.append(name), time.sleep(0.2), seen.append(name), name)[-1]
     assert training.side_by_side(lambda: slow("a"), lambda: slow("b")) == ("a", "b")
     assert set(seen[:2]) == {"a", "b"}
 

@@ -101,7 +101,7 @@ def perturb(params, examples):
     """
     x = examples["x"] + jax.vmap(lambda k: jax.random.normal(k, (8, 8, 1)))(examples["key"])
     wide = jnp.sin(jnp.arange(64.0 * 96.0)).reshape(64, 96)
-    height = lambda x: jnp.sum(jnp.tanh(x.reshape(len(x), 64) @ wide) ** 2) + jnp.sum(features(params, x))  # noqa: E731
+    height = lambda x: jnp.sum(jnp.tanh(x.reshape(len(x), 64) @ wide) ** 2) + jnp.sum(features(params, x))
     x = jax.lax.fori_loop(0, 3, lambda _, x: x + 0.1 * jnp.sin(x) + 0.01 * jax.grad(height)(x), x)
     return {"x": x, "features": features(params, x)}
 
@@ -112,7 +112,7 @@ def spreading():
     n = 23
     x = np.random.default_rng(0).normal(size=(n, 8, 8, 1)).astype(np.float32)
     examples = {"x": x, "key": jax.random.split(KEY, n)}
-    take = lambda rows: jax.tree.map(lambda a: a[rows], examples)  # noqa: E731
+    take = lambda rows: jax.tree.map(lambda a: a[rows], examples)
     meshes = [data_mesh(jax.devices()[:k]) for k in (1, 4)]
     one, four = (spread(perturb, mesh, 2) for mesh in meshes)
     reference = jax.device_get(one(params, examples))
