@@ -6,13 +6,15 @@
 
 from jaxdiff.study.bound import Bound
 from jaxdiff.study.claim import Busy
-from jaxdiff.study.parts import build, completed, part
+from jaxdiff.study.parts import Aside, Later, build, completed, part
 from jaxdiff.study.stage import Stage, in_order
 from jaxdiff.study.study import Plan, Run, planned, run, study
 
 __all__ = [
+    "Aside",
     "Bound",
     "Busy",
+    "Later",
     "Plan",
     "Run",
     "Stage",

@@ -6,28 +6,56 @@ A config is plain values, and three rules read all of it:
     a string "@score" is the product of the stage of that name;                                               (2)
     anything else is a value.                                                                                 (3)
 
-"attacks.pgd" is a function of jaxdiff, "my_package.module.function" one of anybody. There is no registry and no schema: a
-signature is the schema, and the `__all__` of a module lists what there is. What a config cannot say, such as the threat of a
-cell, is passed down as context to every part that has a parameter of that name and does not set it.
+There is no schema: a signature is the schema. What a config cannot say, such as the threat of a cell, is passed down as context
+to every part that has a parameter of that name and does not set it; a product with `offers`, names and values such as the
+process of a score network, offers them to the whole part that it is named in.
+
+Two annotations say more of a parameter. `Aside[int]`: a product does not depend on it (how often something is logged).
+`Later`: the function is given its part unbuilt, to build it with more context, or with the arrays of a jit.
 """
 
-import importlib
 import inspect
-import pkgutil
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Union, get_args, get_origin
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from ml_collections import ConfigDict, config_dict
 
 from jaxdiff.build import expected, fits
 from jaxdiff.checks import nearest
+from jaxdiff.study.names import function_of, name_of
 
 Sections = Mapping[str, Any] | ConfigDict  # which is no Mapping
 
-HOME = "jaxdiff"
 NO_ARGUMENTS = ("self", "parent", "name")  # the latter two of Flax modules
+
+T = TypeVar("T")
+ASIDE = "aside"
+Aside = Annotated[T, ASIDE]
+
+
+@dataclass(frozen=True, eq=False)
+class Later:
+    """A part that is not built yet, or parts by their names: `later(threat=...)` is what it stands for."""
+
+    spec: Any
+    products: Mapping[str, Any]
+    context: Mapping[str, Any]
+
+    def __call__(self, **context: Any) -> Any:
+        """What it stands for, with more context."""
+        return self.rebuilt({}, **context)
+
+    def rebuilt(self, products: Mapping[str, Any], **context: Any) -> Any:
+        """The same with other products, such as those made from the arrays of a jit."""
+        return build(self.spec, {**self.products, **products}, **{**self.context, **context})
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The stages whose products it names."""
+        return needs(self.spec)
 
 
 def part(function: Any, /, **arguments: Any) -> ConfigDict:
@@ -82,6 +110,16 @@ def needs(tree: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for value in inner for name in needs(value)))
 
 
+def lasting(tree: Any) -> Any:
+    """The tree without the fields that no product depends on."""
+    if isinstance(tree, list | tuple):
+        return [lasting(value) for value in tree]
+    if not _is_mapping(tree):
+        return tree
+    aside = _aside(tree["name"]) if is_part(tree) else ()
+    return {name: lasting(value) for name, value in tree.items() if name not in aside}
+
+
 def is_part(value: Any) -> bool:
     """Rule (1)."""
     return _is_mapping(value) and "name" in value
@@ -90,55 +128,6 @@ def is_part(value: Any) -> bool:
 def is_product(value: Any) -> bool:
     """Rule (2)."""
     return isinstance(value, str) and value.startswith("@")
-
-
-def name_of(function: Any) -> str:
-    """The name by which a config finds a function; ValueError if there is none."""
-    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
-    if not callable(function) or not module or "<" in name or module == "__main__":
-        raise ValueError(
-            f"A part needs a function that can be imported by its name; got {function!r}. Define it at the top of a module."
-        )
-    inside = module.split(".")
-    if inside[0] == HOME:  # the shortest public name is the one that people write
-        for depth in range(2, len(inside)):
-            package = importlib.import_module(".".join(inside[:depth]))
-            if getattr(package, name, None) is function:
-                return ".".join([*inside[1:depth], name])
-        module = ".".join(inside[1:])
-    return f"{module}.{name}"
-
-
-def function_of(name: Any) -> Callable:
-    """The function of a name; ValueError, with the nearest and all that there are, if there is none."""
-    if not isinstance(name, str) or "." not in name:
-        raise ValueError(
-            f"The name of a part is where its function lives, 'module.function' in jaxdiff or "
-            f"'my_package.module.function' elsewhere; got {name!r}."
-        )
-    module, _, last = name.rpartition(".")
-    found = _module(module)
-    value = getattr(found, last, None)
-    if not callable(value):
-        names = [n for n in getattr(found, "__all__", dir(found)) if callable(getattr(found, n, None))]
-        names = [n for n in names if not n.startswith("_")]
-        raise ValueError(f"{module} has no {last!r}{nearest(last, names)} Known: {sorted(names)}.")
-    return value
-
-
-def _module(name: str) -> types.ModuleType:
-    """A module of jaxdiff, or else of anybody; an error inside of it is its own."""
-    for path in (f"{HOME}.{name}", name):
-        try:
-            return importlib.import_module(path)
-        except ModuleNotFoundError as error:
-            if not error.name or not (path == error.name or path.startswith(error.name + ".")):
-                raise
-    ours = [module.name for module in pkgutil.iter_modules(importlib.import_module(HOME).__path__)]
-    raise ValueError(
-        f"There is no module {name!r}{nearest(name, ours)} It is neither in jaxdiff nor elsewhere: is it installed, or its "
-        "folder in PYTHONPATH?"
-    )
 
 
 def _complete(spec: Any) -> ConfigDict:
@@ -172,8 +161,14 @@ def _set(tree: ConfigDict, name: str, value: Any, parameter: inspect.Parameter) 
 def _call(spec: Any, products: Mapping[str, Any], context: Mapping[str, Any]) -> Any:
     parameters = _parameters(spec["name"])
     _check_arguments(spec, parameters)
+    context = {**context, **_offers(spec, products)}
     given = {name: value for name, value in spec.items() if name != "name"}
-    arguments = {name: build(value, products, **context) for name, value in given.items()}
+    arguments = {
+        name: Later(value, products, context)
+        if value is not None and Later in _alternatives(parameters[name].annotation)
+        else build(value, products, **context)
+        for name, value in given.items()
+    }
     offered = {name: value for name, value in context.items() if name in parameters}
     arguments |= {name: value for name, value in offered.items() if arguments.get(name) is None}
     missing = [n for n, p in parameters.items() if p.default is p.empty and n not in arguments]
@@ -181,6 +176,11 @@ def _call(spec: Any, products: Mapping[str, Any], context: Mapping[str, Any]) ->
         raise ValueError(f"{spec['name']} needs {missing[0]!r}; its arguments are: {', '.join(parameters)}.")
     with _noted(f"in the part {spec['name']!r}"):
         return function_of(spec["name"])(**arguments)
+
+
+def _offers(spec: Any, products: Mapping[str, Any]) -> dict[str, Any]:
+    named = [products[name] for name in needs(spec) if name in products]
+    return {name: value for product in named for name, value in getattr(product, "offers", {}).items()}
 
 
 def _check_arguments(spec: Any, parameters: Mapping[str, inspect.Parameter]) -> None:
@@ -200,14 +200,28 @@ def _check_arguments(spec: Any, parameters: Mapping[str, inspect.Parameter]) -> 
         annotation = parameters[name].annotation
         judged = not (is_product(value) or _is_mapping(value) or _holds_parts(value))
         if judged and not fits(_frozen(value), annotation):
-            raise ValueError(f"{spec['name']} needs {name} as {expected(annotation)}; got {value!r}.")
+            wanted = "a part" if Later in _alternatives(annotation) else expected(annotation)
+            raise ValueError(f"{spec['name']} needs {name} as {wanted}; got {value!r}.")
 
 
 def _parameters(name: Any) -> dict[str, inspect.Parameter]:
     """The arguments that a config can give to a function; a `**` of it takes none."""
+    return {n: p.replace(annotation=_bare(p.annotation)) for n, p in _signature(name).items()}
+
+
+def _aside(name: Any) -> list[str]:
+    """The arguments of a function that its product does not depend on."""
+    return [n for n, p in _signature(name).items() if ASIDE in getattr(p.annotation, "__metadata__", ())]
+
+
+def _signature(name: Any) -> dict[str, inspect.Parameter]:
     found = inspect.signature(function_of(name), eval_str=True).parameters
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {n: p for n, p in found.items() if n not in NO_ARGUMENTS and p.kind in kinds}
+
+
+def _bare(annotation: Any) -> Any:
+    return annotation.__origin__ if ASIDE in getattr(annotation, "__metadata__", ()) else annotation
 
 
 def _alternatives(annotation: Any) -> list[Any]:

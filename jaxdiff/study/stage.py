@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from jaxdiff.checks import nearest
 from jaxdiff.evaluate.fingerprints import fingerprint
-from jaxdiff.study.parts import Sections, is_part, is_product, needs
+from jaxdiff.study.parts import Sections, is_part, is_product, lasting, needs
 
 
 class Stage(NamedTuple):
@@ -25,9 +25,9 @@ class Stage(NamedTuple):
 def in_order(specs: Sections, common: Any = None) -> dict[str, Stage]:
     """The stages, those that others need first, otherwise as they come; `common` is what all of them depend on.
 
-    A stage depends on its name (from which its random numbers come), its part, the digests of what it needs, and `common`: data
-    and seed. So the variants of a sweep share what they have in common. ValueError for a stage that is no part, that needs one
-    that does not exist, or that needs itself in the end.
+    A stage depends on its name (from which its random numbers come), its part but for what is `Aside`, the digests of what it
+    needs, and `common`: data and seed. So the variants of a sweep share what they have in common. ValueError for a stage that
+    is no part, that needs one that does not exist, or that needs itself in the end.
     """
     found: dict[str, Stage] = {}
 
@@ -42,7 +42,7 @@ def in_order(specs: Sections, common: Any = None) -> dict[str, Stage]:
             visit(other, (*path, name))
         digests = {other: found[other].digest for other in wanted}
         found[name] = Stage(
-            name, specs[name], wanted, fingerprint(name, _resolved(specs[name], digests), common)
+            name, specs[name], wanted, fingerprint(name, _resolved(lasting(specs[name]), digests), common)
         )
 
     for name in specs:

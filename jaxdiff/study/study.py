@@ -26,12 +26,13 @@ FIELDS = ("seed", "data", "stages")
 
 
 class Run(NamedTuple):
-    """What a stage is made with: a folder of its own, and a key that is that of no other stage."""
+    """What a stage is made with: a folder of its own in a workdir, and a key that is that of no other stage."""
 
     name: str
     folder: Path
     key: PRNGKey
     seed: int
+    workdir: Path
 
 
 class Plan(NamedTuple):
@@ -77,7 +78,7 @@ def run(config: Any, workdir: str | Path, only: str | None = None) -> dict[str, 
         plan = _plan(config, stage, {other: products[other] for other in stage.needs})
         key = purpose(jax.random.key(config["seed"]), name)
         with claimed(workdir / stage.folder, {"stage": name, **plain(stage.spec)}) as folder:
-            products[name] = plan.make(Run(name, folder, key, config["seed"]))
+            products[name] = plan.make(Run(name, folder, key, config["seed"], workdir))
     return products
 
 

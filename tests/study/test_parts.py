@@ -12,7 +12,8 @@ from jaxdiff.attacks import directions
 from jaxdiff.data import augment, dataset
 from jaxdiff.diffusion import grids, solvers
 from jaxdiff.study import Bound, build, completed, part
-from jaxdiff.study.parts import function_of, name_of, needs
+from jaxdiff.study.names import function_of, name_of
+from jaxdiff.study.parts import needs
 
 PACKAGES = (attacks, augment, data, dataset, defenses, diffusion, directions, grids, models, solvers, train)
 PUBLIC = [
