@@ -18,7 +18,7 @@ import inspect
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from ml_collections import ConfigDict, config_dict
@@ -51,6 +51,10 @@ class Later:
     def rebuilt(self, products: Mapping[str, Any], **context: Any) -> Any:
         """The same with other products, such as those made from the arrays of a jit."""
         return build(self.spec, {**self.products, **products}, **{**self.context, **context})
+
+    def replaced(self, spec: Any) -> "Later":
+        """Another part in its place, with the same products and context."""
+        return replace(self, spec=spec)
 
     @property
     def needs(self) -> tuple[str, ...]:

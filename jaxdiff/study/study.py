@@ -5,6 +5,8 @@ only the shapes are known, and costs next to nothing; making happens in the fold
 has ended. So every error that can be known is told before anything is trained.
 """
 
+import contextlib
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,14 +27,24 @@ from jaxdiff.types import PRNGKey
 FIELDS = ("seed", "data", "stages")
 
 
+class Made(NamedTuple):
+    """A stage whose product is there, and the folder that it is in."""
+
+    stage: Stage
+    folder: Path
+
+
 class Run(NamedTuple):
-    """What a stage is made with: a folder of its own in a workdir, and a key that is that of no other stage."""
+    """What a stage is made with: a folder of its own in a workdir, a key that is that of no other stage, and all stages, by
+    their names, that it needs, directly or through others.
+    """
 
     name: str
     folder: Path
     key: PRNGKey
     seed: int
     workdir: Path
+    made: Mapping[str, Made] = {}
 
 
 class Plan(NamedTuple):
@@ -65,7 +77,7 @@ def planned(config: Any, only: str | None = None) -> dict[str, tuple[Stage, Plan
     config = completed(config)  # also what was replaced whole on a command line
     stages = in_order(config["stages"], (config["data"], config["seed"]))
     plans: dict[str, tuple[Stage, Plan]] = {}
-    for name in _wanted(stages, only):
+    for name in _wanted(stages, *(stages if only is None else [only])):
         shapes = {other: plans[other][1].shape for other in stages[name].needs}
         plans[name] = stages[name], _plan(config, stages[name], shapes)
     return plans
@@ -73,12 +85,15 @@ def planned(config: Any, only: str | None = None) -> dict[str, tuple[Stage, Plan
 
 def run(config: Any, workdir: str | Path, only: str | None = None) -> dict[str, Any]:
     """{stage: product}: plans all, then makes what is missing in `workdir`, stage after stage."""
-    workdir, products = Path(workdir), {}
+    workdir, products, made = Path(workdir), {}, {}
     for name, (stage, _) in planned(config, only).items():
         plan = _plan(config, stage, {other: products[other] for other in stage.needs})
         key = purpose(jax.random.key(config["seed"]), name)
         with claimed(workdir / stage.folder, {"stage": name, **plain(stage.spec)}) as folder:
-            products[name] = plan.make(Run(name, folder, key, config["seed"], workdir))
+            needed = {other: made[other] for other in _wanted({n: m.stage for n, m in made.items()}, *stage.needs)}
+            products[name] = plan.make(Run(name, folder, key, config["seed"], workdir, needed))
+        made[name] = Made(stage, folder)
+        _point(workdir / name, folder.name)
     return products
 
 
@@ -104,11 +119,20 @@ def _splits(spec: Any) -> Callable[[str], Dataset]:
     return lambda split: build(spec, split=split)
 
 
-def _wanted(stages: Mapping[str, Stage], only: str | None) -> list[str]:
-    if only is None:
-        return list(stages)
-    checks.known("The study", stages, stage=only)
-    wanted = [only]
+def _wanted(stages: Mapping[str, Stage], *names: str) -> list[str]:
+    """These stages and all that they need, directly or through others."""
+    for name in names:
+        checks.known("The study", stages, stage=name)
+    wanted = list(names)
     for name in wanted:  # grows as it goes
         wanted += [other for other in stages[name].needs if other not in wanted]
     return [name for name in stages if name in wanted]
+
+
+def _point(link: Path, folder: str) -> None:
+    """A link from the name of a stage to the folder of its latest making, for people, where the system has links."""
+    fresh = link.with_name(f".{link.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        if link.is_symlink() or not link.exists():
+            fresh.symlink_to(folder, target_is_directory=True)
+            fresh.replace(link)

@@ -134,13 +134,14 @@ def test_a_run_that_breaks_keeps_what_is_finished_and_blocks_nothing(tmp_path):
     with pytest.raises(RuntimeError, match="in the middle"):
         run(config(right={"fail": True}), tmp_path)
     assert sorted(MADE) == ["left"]
-    assert [path.name.split("-")[0] for path in Path(tmp_path).iterdir()] == ["left"]
+    assert [path.name.split("-")[0] for path in Path(tmp_path).glob("*-*")] == ["left"]
     assert made(config(), tmp_path)[1] == ["right", "sum"]
 
 
 def test_a_folder_says_what_it_holds(tmp_path):
     run(config(), tmp_path, only="left")
-    (folder,) = tmp_path.iterdir()
+    (folder,) = tmp_path.glob("*-*")
+    assert (tmp_path / "left").resolve() == folder.resolve()
     told = json.loads((folder / "stage.json").read_text())
     assert told == {"stage": "left", "name": f"{__name__}.count_up", "steps": 7, "start": 0.0, "fail": False}
 
