@@ -61,6 +61,11 @@ class Later:
         """The stages whose products it names."""
         return needs(self.spec)
 
+    @property
+    def named(self) -> dict[str, Any]:
+        """The products that it names, by their stages."""
+        return {name: self.products[name] for name in self.needs}
+
 
 def part(function: Any, /, **arguments: Any) -> ConfigDict:
     """The part that calls `function` with `arguments`: parts, "@stages" or plain values, checked at once against its signature.
@@ -178,7 +183,7 @@ def _call(spec: Any, products: Mapping[str, Any], context: Mapping[str, Any]) ->
     missing = [n for n, p in parameters.items() if p.default is p.empty and n not in arguments]
     if missing:
         raise ValueError(f"{spec['name']} needs {missing[0]!r}; its arguments are: {', '.join(parameters)}.")
-    with _noted(f"in the part {spec['name']!r}"):
+    with noted(f"in the part {spec['name']!r}"):
         return function_of(spec["name"])(**arguments)
 
 
@@ -257,7 +262,8 @@ def _frozen(value: Any) -> Any:
 
 
 @contextmanager
-def _noted(note: str) -> Iterator[None]:
+def noted(note: str) -> Iterator[None]:
+    """Adds a note to an error of what is done inside."""
     try:
         yield
     except Exception as error:

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from jaxdiff import checks
 from jaxdiff.data.dataset import Dataset
-from jaxdiff.evaluate.fingerprints import plain
+from jaxdiff.evaluate.fingerprints import fingerprint, plain
 from jaxdiff.keys import purpose
 from jaxdiff.study.claim import claimed
 from jaxdiff.study.parts import build, completed, is_part
@@ -36,7 +36,7 @@ class Made(NamedTuple):
 
 class Run(NamedTuple):
     """What a stage is made with: a folder of its own in a workdir, a key that is that of no other stage, and all stages, by
-    their names, that it needs, directly or through others.
+    their names, that it needs, directly or through others. `common` changes with data and seed.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Run(NamedTuple):
     key: PRNGKey
     seed: int
     workdir: Path
+    common: str = ""
     made: Mapping[str, Made] = {}
 
 
@@ -75,7 +76,7 @@ def planned(config: Any, only: str | None = None) -> dict[str, tuple[Stage, Plan
             f"A study has the fields {FIELDS}, as `study.study(...)` makes them; got {config!r:.200}."
         )
     config = completed(config)  # also what was replaced whole on a command line
-    stages = in_order(config["stages"], (config["data"], config["seed"]))
+    stages = in_order(config["stages"], _common(config))
     plans: dict[str, tuple[Stage, Plan]] = {}
     for name in _wanted(stages, *(stages if only is None else [only])):
         shapes = {other: plans[other][1].shape for other in stages[name].needs}
@@ -86,12 +87,15 @@ def planned(config: Any, only: str | None = None) -> dict[str, tuple[Stage, Plan
 def run(config: Any, workdir: str | Path, only: str | None = None) -> dict[str, Any]:
     """{stage: product}: plans all, then makes what is missing in `workdir`, stage after stage."""
     workdir, products, made = Path(workdir), {}, {}
+    common = fingerprint(_common(completed(config)))
     for name, (stage, _) in planned(config, only).items():
         plan = _plan(config, stage, {other: products[other] for other in stage.needs})
         key = purpose(jax.random.key(config["seed"]), name)
         with claimed(workdir / stage.folder, {"stage": name, **plain(stage.spec)}) as folder:
-            needed = {other: made[other] for other in _wanted({n: m.stage for n, m in made.items()}, *stage.needs)}
-            products[name] = plan.make(Run(name, folder, key, config["seed"], workdir, needed))
+            needed = {
+                other: made[other] for other in _wanted({n: m.stage for n, m in made.items()}, *stage.needs)
+            }
+            products[name] = plan.make(Run(name, folder, key, config["seed"], workdir, common, needed))
         made[name] = Made(stage, folder)
         _point(workdir / name, folder.name)
     return products
@@ -100,6 +104,11 @@ def run(config: Any, workdir: str | Path, only: str | None = None) -> dict[str, 
 def is_study(config: Any) -> bool:
     """Whether it has the fields of one."""
     return isinstance(config, Mapping | ConfigDict) and set(config) == set(FIELDS)
+
+
+def _common(config: Any) -> tuple[Any, int]:
+    """What all stages depend on."""
+    return config["data"], config["seed"]
 
 
 def _plan(config: Any, stage: Stage, products: Mapping[str, Any]) -> Plan:

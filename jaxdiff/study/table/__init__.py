@@ -1,0 +1,1 @@
+"""Tables: victims x cells."""

@@ -1,0 +1,72 @@
+"""What a table is of, checked before anything runs: victims, every one with its cells, curves, checks, reference values."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from jaxdiff import checks as checked
+from jaxdiff.data.dataset import Dataset
+from jaxdiff.study.parts import noted
+from jaxdiff.study.table.cell import CLEAN, Cell, Curve, cell
+from jaxdiff.study.table.check import Places, check_places, curve_places, matching_places, placed
+from jaxdiff.study.table.examine import Check, matching
+from jaxdiff.study.table.victim import Victim
+
+Reference = Mapping[str, Mapping[str, float]]
+
+
+class Contents(NamedTuple):
+    """What a table is of."""
+
+    victims: Mapping[str, Victim]
+    places: Places
+    curves: Mapping[str, tuple[Curve, Places]]
+    checks: Mapping[str, Check]
+    minima: bool
+    reference: Reference
+    panel: tuple[tuple[str, str], ...]  # victim, column
+    show: int
+
+
+def contents(
+    victims: Mapping[str, Victim],
+    cells: Mapping[str, Cell],
+    data: Dataset,
+    curves: Mapping[str, Curve] | None = None,
+    checks: Mapping[str, Check] | None = None,
+    minima: bool = False,
+    reference: Mapping[str, Any] | None = None,
+    panel: Sequence[str] = (),
+    show: int = 8,
+) -> Contents:
+    """The contents of a table, with a column without an attack, traced on images of the data.
+
+    ValueError for what can not be."""
+    if not victims:
+        raise ValueError("A table needs at least one victim, part(victim, classifier=...), by its name.")
+    for kind, like, of in (
+        (Victim, "part(victim, classifier='@plain')", victims),
+        (Cell, "part(cell, attack=..., threat=...)", cells),
+        (Curve, "part(curve, cells='*/pgd', radii=...)", curves or {}),
+        (Check, "part(check, examine=...)", checks or {}),
+    ):
+        checked.instance("A table", kind, like, **dict(of))
+    checked.count("A table", show=show)
+    for victim, row in (reference or {}).items():
+        checked.instance("A table", Mapping, '{"none": {"pgd": 0.1}}', **{f"reference[{victim!r}]": row})
+        checked.number(f"The reference values of {victim!r}", "[0, 1]", **row)
+    every = cells if any(c.attack is None for c in cells.values()) else {CLEAN: cell(), **cells}
+    places = placed(victims, every)
+    for victim, column, each in places:
+        if each.n is not None and each.n > len(data):
+            raise ValueError(
+                f"The cell '{victim}/{column}' has n = {each.n}; {data.name} has {len(data)} images."
+            )
+    over = {name: (each, curve_places(name, each, places)) for name, each in (curves or {}).items()}
+    for name, each in (checks or {}).items():
+        with noted(f"in the check {name!r}"):
+            matching(each, list(victims))
+    drawn = tuple(
+        place[:2] for pattern in panel for place in matching_places("The panel", (pattern,), places)
+    )
+    check_places(places, victims, data.image_shape, data.num_classes)
+    return Contents(victims, places, over, checks or {}, minima, reference or {}, drawn, show)

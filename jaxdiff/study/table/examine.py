@@ -1,0 +1,73 @@
+"""Checks of a victim beside the table, such as a battery against masked gradients: run once, kept as text."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxdiff import checks, evaluate
+from jaxdiff.evaluate.atomic import write_text
+from jaxdiff.evaluate.fingerprints import plain
+from jaxdiff.keys import purpose
+from jaxdiff.study.claim import claimed
+from jaxdiff.study.parts import Later
+from jaxdiff.study.table.attack import made
+from jaxdiff.study.table.run import Evaluation
+
+TEXT = "result.md"
+
+
+class Check(NamedTuple):
+    """What is examined on the first n images that a victim gets right, and which victims."""
+
+    examine: Later
+    n: int
+    on: tuple[str, ...]
+
+
+def check(examine: Later, n: int = 64, on: str | Sequence[str] = "*") -> Check:
+    """A check of victims: `examine` is a part of a function of (classifier, images, labels, key), whose result as a string is
+    Markdown. It may also take `defense` and the undefended `classifier` under that of `base`.
+    """
+    checks.count("check", n=n)
+    return Check(examine, n, (on,) if isinstance(on, str) else tuple(on))
+
+
+def examined(name: str, check: Check, evaluation: Evaluation, rows: list[dict], key: Any) -> str:
+    """What a check says of a victim, in words: from its file, or made now on the first images that are right in these rows."""
+    right = [row["id"] for row in rows if row["correct_before"]][: check.n]
+    if not right:
+        return "The victim gets no image right: there is nothing to examine."
+    record = evaluation.about() | {"check": plain(check.examine.spec), "ids": right}
+    folder = evaluation.setting.folder / f"{evaluation.name}--check-{name}-{evaluate.fingerprint(record)}"
+    with claimed(folder, record):
+        path = folder / TEXT
+        if not path.exists():
+            write_text(path, _examine(check, evaluation, right, purpose(key, name)))
+        return path.read_text(encoding="utf-8")
+
+
+def _examine(check: Check, evaluation: Evaluation, ids: list[int], key: Any) -> str:
+    batch = evaluation.setting.data.fetch(np.asarray(ids))
+    named = made(evaluation.victim.products, jax.device_get(evaluation.arrays))
+    base, defense = evaluation.victim.parts(named)
+    found = check.examine.rebuilt(
+        named,
+        classifier=evaluation.victim.seen(named),
+        base=base,
+        defense=defense,
+        images=batch["image"],
+        labels=batch["label"],
+        key=key,
+    )
+    return f"{found}\n"
+
+
+def matching(check: Check, victims: Sequence[str]) -> list[str]:
+    """The victims that a check is for; ValueError if there are none."""
+    found = [v for v in victims if any(fnmatchcase(v, pattern) for pattern in check.on)]
+    if not found:
+        raise ValueError(f"A check is on {', '.join(map(repr, check.on))}; the victims are {list(victims)}.")
+    return found
