@@ -12,7 +12,7 @@ from jaxdiff.attacks import ascent, autoattack, directions, objectives, patch, t
 from jaxdiff.attacks.apgd import apgd
 from jaxdiff.attacks.apgd_l1 import apgd_l1
 from jaxdiff.attacks.ascent import fgsm, pgd
-from jaxdiff.attacks.attack import lost, restarts, targeted, untargeted
+from jaxdiff.attacks.attack import as_stepwise, lost, restarts, targeted, untargeted
 from jaxdiff.attacks.boundary import boundary
 from jaxdiff.attacks.carlini_wagner import carlini_wagner
 from jaxdiff.attacks.ddn import ddn
@@ -42,14 +42,16 @@ from jaxdiff.attacks.stepwise import Best, Stepwise
 from jaxdiff.attacks.synthesis import stay_near, synthesise
 from jaxdiff.attacks.threat import Threat, l2, linf
 from jaxdiff.attacks.transfer import ensemble, transfer
-from jaxdiff.attacks.transforms import averaged, bpda, defend, eot, eot_logits
+from jaxdiff.attacks.transforms import against_mean, averaged, bpda, defend, eot, eot_logits
 
 __all__ = [
     "Best",
     "Stepwise",
     "Threat",
+    "against_mean",
     "apgd",
     "apgd_l1",
+    "as_stepwise",
     "ascent",
     "autoattack",
     "averaged",

@@ -11,6 +11,8 @@ of (1) from 0 with the step as long as the ball is wide.
 An ascent returns exactly x where the projected perturbation is 0, so that radius 0 is the identity bit for bit.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -18,74 +20,86 @@ from jaxtyping import ScalarLike
 
 from jaxdiff import checks
 from jaxdiff.attacks.directions import Lookahead, check_direction, looked_ahead
-from jaxdiff.attacks.precision import seen_beside, towards
-from jaxdiff.attacks.stepwise import ascent_gradient, improve, measured, start
-from jaxdiff.attacks.threat import Threat, check_threat
-from jaxdiff.floats import wide
-from jaxdiff.types import Ascent
+from jaxdiff.attacks.precision import in_float32
+from jaxdiff.attacks.stepwise import Best, Stepwise, ascent_gradient, choose, improve, latest, start
+from jaxdiff.attacks.threat import Perturbation, Threat, check_threat
+from jaxdiff.types import PRNGKey
 
 __all__ = ["fgsm", "pgd"]
 
 
 def pgd(
     threat: Threat,
-    lr: ScalarLike,
-    steps: int,
+    lr: ScalarLike | None = None,
+    steps: int = 10,
     random_start: bool = True,
     keep_best: bool = False,
     tx: optax.GradientTransformation | None = None,
-) -> Ascent:
+) -> Stepwise:
     """Equation (1) for `steps` steps of length `lr` (in pixel units for L-infinity) along `tx` of the gradient.
 
-    `tx` defaults to `threat.steepest`. `keep_best` returns the best iterate seen (one that has won, then the largest loss)
-    instead of the last, for one more evaluation; it is meant for deterministic losses, and it refuses `nesterov`, which never
-    evaluates the iterates.
+    Without `lr` a step is a quarter of the radius (Madry et al. 2018: 2 / 255 of 8 / 255). `tx` defaults to `threat.steepest`.
+    It ends at the last iterate, which one more evaluation judges where its victory is asked for; with `keep_best` at the best
+    iterate seen (one that has won, then the largest loss), which is meant for deterministic losses, and refuses `nesterov`,
+    which never evaluates the iterates.
     """
     check_threat("pgd", threat)
     checks.count("pgd", steps=steps)
+    lr = threat.radius / 4 if lr is None else lr
     checks.number("pgd", "[0, inf)", lr=lr)
     direction = threat.steepest if tx is None else tx
     check_direction("pgd", direction)
+    record = improve if keep_best else latest
 
-    def ascend(loss, x, key):
-        start_key, loss_key = jax.random.split(checks.key("pgd", key))
-        image = checks.image("pgd", x)
-        x, loss = wide(image), seen_beside(image, loss)
-        delta = threat.init(start_key, x)
+    def init(problem):
+        _, x, key = problem
+        delta = threat.init(jax.random.split(key)[0], x)
         delta = threat.project(delta if random_start else jnp.zeros_like(delta), x)
-
         tx_state = direction.init(delta)
         if keep_best and isinstance(tx_state, Lookahead):
             raise ValueError(
                 "keep_best compares iterates; got nesterov, which only evaluates ahead of them. Drop one."
             )
+        return _Climb(delta, tx_state, start(x))
+
+    def step(problem, climb, i):
+        loss, x, key = problem
+        delta, tx_state, best = climb
+        judging = i == steps
         height = lambda delta, key: loss(threat.apply(x, delta), key)
+        point = choose(judging, delta, looked_ahead(delta, lr, tx_state))
+        value, won, gradient = ascent_gradient(height, point, jax.random.fold_in(_loss_key(key), i))
+        seen = record(best, threat.apply(x, point), won, value)
+        if isinstance(tx_state, Lookahead):  # points ahead are none of the threat's
+            seen = choose(judging, seen, best._replace(queries=seen.queries))
+        update, moved = direction.update(gradient, tx_state, delta)
+        moved = _Climb(threat.project(delta + lr * update, x), moved, seen)
+        return choose(judging, climb._replace(best=seen), moved)
 
-        def step(state, i):
-            delta, tx_state, best = state
-            point = looked_ahead(delta, lr, tx_state)
-            value, won, gradient = ascent_gradient(height, point, jax.random.fold_in(loss_key, i))
-            update, tx_state = direction.update(gradient, tx_state, delta)
-            best = improve(best, delta, won, value)
-            return (threat.project(delta + lr * update, x), tx_state, best), None
-
-        state = (delta, tx_state, start(delta))
-        (delta, _, best), _ = jax.lax.scan(step, state, jnp.arange(steps))
-        if keep_best:
-            value, won = measured(height)(delta, jax.random.fold_in(loss_key, steps))
-            delta = improve(best, delta, won, value).x
-        return towards(image, threat.apply(x, delta))
-
-    return ascend
+    last = lambda problem, climb: threat.apply(problem[1], climb.delta)
+    climb = Stepwise(steps + 1, init, step, lambda climb: climb.best, last=None if keep_best else last)
+    return in_float32(climb)
 
 
-def fgsm(threat: Threat, lr: ScalarLike, form: str = "sign") -> Ascent:
+class _Climb(NamedTuple):
+    delta: Perturbation
+    tx_state: optax.OptState
+    best: Best
+
+
+def _loss_key(key: PRNGKey) -> PRNGKey:
+    return jax.random.split(key)[1]
+
+
+def fgsm(threat: Threat, lr: ScalarLike | None = None, form: str = "sign") -> Stepwise:
     """One step from x: project(lr steepest(g)) for the form "sign", project(lr g) for "clip".
 
-    With lr = radius, "sign" is Goodfellow et al. 2015's x + radius sign(g); "clip" is x + clip(lr g, -radius, radius), which
-    moves only the pixels that matter. For a linear loss away from the box, "sign" with lr = radius is the maximum in `linf`,
-    `l2` and `l1(radius, sparsity=None)`; the default `l1` spreads the step, for many of them.
+    With lr = radius, which it is unless it is given, "sign" is Goodfellow et al. 2015's x + radius sign(g); "clip" is
+    x + clip(lr g, -radius, radius), which moves only the pixels that matter. For a linear loss away from the box, "sign" is the
+    maximum in `linf`, `l2` and `l1(radius, sparsity=None)`; the default `l1` spreads the step, for many of them.
     """
+    check_threat("fgsm", threat)
     transforms = {"sign": None, "clip": optax.identity()}
     checks.known("fgsm", transforms, form=form)
+    lr = threat.radius if lr is None else lr
     return pgd(threat, lr, steps=1, random_start=False, tx=transforms[form])

@@ -8,40 +8,65 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from jaxdiff import checks
-from jaxdiff.attacks.stepwise import Stepwise, checked, choose, first_best, in_turn
+from jaxdiff.attacks.objectives import margin
+from jaxdiff.attacks.stepwise import Stepwise, choose, improve, in_turn, measured, start
 from jaxdiff.attacks.threat import Threat
 from jaxdiff.types import Ascent, Attack, Label, Logits, Objective, Scalar
 
-RUNS = int.from_bytes(b"runs", "big")
+RUNS, JUDGE = (int.from_bytes(name, "big") for name in (b"runs", b"jdge"))
 
 
-def untargeted(ascent: Ascent, objective: Objective) -> Attack:
+def untargeted(ascent: Ascent, objective: Objective) -> Stepwise:
     """(classifier, x, y, key) -> x_adv, away from the label y: maximises objective(classifier(x'), y)."""
     check_parts("untargeted", ascent, objective)
     return from_ascent(ascent, _away(objective))
 
 
-def targeted(ascent: Ascent, objective: Objective) -> Attack:
+def targeted(ascent: Ascent, objective: Objective) -> Stepwise:
     """(classifier, x, target, key) -> x_adv, towards the class `target`: minimises objective(classifier(x'), target)."""
     check_parts("targeted", ascent, objective)
-    return from_ascent(ascent, _towards(objective))
+    return from_ascent(ascent, _towards(objective), targeted=True)
 
 
-def from_ascent(ascent: Ascent, judge: Callable[[Logits, Array], tuple[Scalar, Bool[Array, ""]]]) -> Attack:
-    """The attack that maximises `judge(logits, y) -> (loss, won)`; stepwise if the ascent is."""
+def from_ascent(
+    ascent: Ascent,
+    judge: Callable[[Logits, Array], tuple[Scalar, Bool[Array, ""]]],
+    targeted: bool = False,
+) -> Stepwise:
+    """The attack that maximises `judge(logits, y) -> (loss, won)`."""
 
     def problem(attacked):
         classifier, x, y, key = attacked
         return (lambda x, key: judge(classifier(x, key), y)), x, key
 
-    if isinstance(ascent, Stepwise):
-        return ascent.on(problem)
+    return as_stepwise(ascent).on(problem).replace(targeted=targeted)
 
-    def attack(classifier, x, y, key):
-        attacked, valid = checked("An attack", (classifier, x, y, key))
-        return jnp.where(valid, ascent(*problem(attacked)), jnp.nan)
 
-    return attack
+def as_stepwise(attack: Attack | Ascent) -> Stepwise:
+    """An attack in steps as it is; of any other function (classifier, x, y, key) -> x_adv, or (loss, x, key) -> x_adv, one that
+    runs it in one step and judges what it has made, in one query: of an attack by whether the label is lost, and the margin.
+    What is not finite is no victory.
+    """
+    if isinstance(attack, Stepwise):
+        return attack
+    checks.function("as_stepwise", attack=attack)
+
+    def step(problem, best, i):
+        function, x, *y, key = problem
+        x_adv = attack(*problem)
+        if getattr(x_adv, "shape", None) != x.shape:
+            raise ValueError(
+                f"An attack maps (classifier, image, label, key) to an image; from one {x.shape} this one made "
+                f"{getattr(x_adv, 'shape', type(x_adv).__name__)}."
+            )
+        loss = (lambda x, key: _away(margin())(function(x, key), *y)) if y else measured(function)
+        value, won = loss(x_adv, jax.random.fold_in(key, JUDGE))
+        there = jnp.all(jnp.isfinite(x_adv))
+        value, won = jnp.where(there, value, jnp.nan), won & there
+        return improve(best, x_adv, won, value)
+
+    last = lambda problem, best: attack(*problem)
+    return Stepwise(1, lambda problem: start(problem[1]), step, lambda best: best, last=last)
 
 
 def lost(logits: Logits, y: Label) -> Bool[Array, ""]:
@@ -59,33 +84,15 @@ def victory(logits: Logits, y: Array) -> Bool[Array, ""]:
     return lost(logits, y) if jnp.ndim(y) == 0 else jnp.asarray(False)
 
 
-def restarts(attack: Attack, n: int, objective: Objective | None = None, towards: bool = False) -> Attack:
-    """The best of n runs of an attack with different keys: one that has won, then the largest (`towards`: least) `objective`.
+def restarts(attack: Attack, n: int) -> Stepwise:
+    """The best of n runs of an attack with different keys, in turn: one that has won, then the one with the largest loss.
 
-    The first run has the key of the attack alone, and n + 1 runs hold the n. `towards` says that the attack is targeted. All
-    candidates of an example are judged with the same key, so a randomised classifier does not favour one by luck. A
-    stepwise attack runs in turn, knows its own best point, and needs neither objective nor evaluation.
+    The first run has the key of the attack alone, and n + 1 runs hold the n.
     """
     checks.count("restarts", n=n)
-    if isinstance(attack, Stepwise):
-        variant = lambda problem, _, k: (*problem[:-1], _key_of_run(problem[-1], k))
-        return attack if n == 1 else in_turn(attack, n, variant)
-    check_parts("restarts", attack, objective)
-    if n == 1:
-        return attack
-    judge = (_towards if towards else _away)(objective)
-
-    def best_of(classifier, x, y, key):
-        judge_key = jax.random.fold_in(key, RUNS + 1)
-        candidates = jax.vmap(lambda k: attack(classifier, x, y, _key_of_run(key, k)))(jnp.arange(n))
-
-        def judged(candidate):
-            loss, won = judge(classifier(candidate, judge_key), y)
-            return won & jnp.all(jnp.isfinite(candidate)), loss
-
-        return candidates[first_best(*jax.vmap(judged)(candidates))]
-
-    return best_of
+    variant = lambda problem, _, k: (*problem[:-1], _key_of_run(problem[-1], k))
+    attack = as_stepwise(attack)
+    return attack if n == 1 else in_turn(attack, n, variant)
 
 
 def check_parts(who: str, ascent: Any, objective: Any, labels: int = 1) -> None:

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import ScalarLike
+from jaxtyping import Array, Bool, ScalarLike
 
 from jaxdiff import checks
 from jaxdiff.attacks.apgd import apgd
 from jaxdiff.attacks.apgd_l1 import apgd_l1
-from jaxdiff.attacks.attack import lost, restarts, untargeted
+from jaxdiff.attacks.attack import as_stepwise, lost, restarts, untargeted
 from jaxdiff.attacks.fab import fab, fab_targeted
 from jaxdiff.attacks.l1 import l1
 from jaxdiff.attacks.multi import multi_targeted
@@ -30,7 +30,7 @@ from jaxdiff.attacks.stepwise import Best, Stepwise, choose, marked, start
 from jaxdiff.attacks.threat import Threat, l2, linf
 from jaxdiff.attacks.transforms import averaged
 from jaxdiff.chunks import in_chunks
-from jaxdiff.types import Classifier, PRNGKeys
+from jaxdiff.types import Attack, Classifier, PRNGKeys
 
 __all__ = ["plus", "rand", "standard"]
 
@@ -58,7 +58,7 @@ def standard(norm: str, radius: ScalarLike, classes: int, steps: int = 100, quer
     """The four attacks on which robust accuracies are compared; `norm` is "linf", "l2" or "l1"."""
     kind = _norm(norm, classes)
     climb = kind.apgd(kind.threat(radius), steps)
-    attacks = {"apgd-ce": restarts(untargeted(climb, cross_entropy()), kind.restarts, cross_entropy())}
+    attacks = {"apgd-ce": restarts(untargeted(climb, cross_entropy()), kind.restarts)}
     attacks |= _targeted(kind, radius, classes, steps)
     return _for_classes(attacks | _square(kind, radius, queries), classes)
 
@@ -83,7 +83,7 @@ def plus(norm: str, radius: ScalarLike, classes: int, steps: int = 100, queries:
     kind, n = _norm(norm, classes), 5
     climb = kind.apgd(kind.threat(radius), steps)
     attacks = {
-        f"apgd-{name}": restarts(untargeted(climb, loss), n, loss)
+        f"apgd-{name}": restarts(untargeted(climb, loss), n)
         for name, loss in (("ce", cross_entropy()), ("dlr", _dlr(classes)))
     }
     attacks["fab"] = _within(fab(kind.threat(radius), steps, restarts=n))
@@ -91,30 +91,43 @@ def plus(norm: str, radius: ScalarLike, classes: int, steps: int = 100, queries:
     return _for_classes(attacks, classes)
 
 
-def in_order(attacks: Mapping[str, Stepwise], slots: int, stop: bool | None = None) -> Callable[..., Best]:
+def in_order(
+    attacks: Attack | Mapping[str, Attack],
+    slots: int,
+    stop: bool | None = None,
+    is_lost: Callable[..., Bool[Array, ""]] | None = None,
+) -> Callable[..., Best]:
     """(classifier, x [B, ...], y [B], keys [B], todo [B] = all) -> `Best` [B]: each attack on what the ones before left.
 
     Images that the classifier gets wrong as they are come back unchanged, with `won` and attack = -1; else `attack` is the
     place of the one that has won. One pure function for one jit; `slots` and `stop` as in `pooled`. `won` is what one
     evaluation said: a random classifier loses images here by one unlucky draw; use `stop=False`, and judge the images again
-    (`jaxdiff.defenses.protocols`). Of an image that stands, `x` is what the last attack has found.
+    (`jaxdiff.defenses.protocols`), or give `is_lost(classifier, x, y, key)`, which judges the clean images and what every
+    attack has found. Of an image that stands, `x` is what the last attack has found. One attack is an ensemble of one.
     """
+    if callable(attacks):
+        attacks = {"": attacks}
     if not (isinstance(attacks, Mapping) and attacks):
         raise ValueError(
             f"in_order needs attacks by their names, such as autoattack.standard(...); got {attacks!r}."
         )
-    check_pool("in_order", dict(attacks), slots, stop)
+    checks.function("in_order", **{f"attacks[{name!r}]": attack for name, attack in attacks.items()})
+    check_pool("in_order", slots, stop)
+    attacks = [as_stepwise(attack) for attack in attacks.values()]
+    judge = is_lost or (lambda classifier, x, y, key: lost(classifier(x, key), y))
 
     def run(classifier: Classifier, x: Any, y: Any, keys: PRNGKeys, todo: Any = None) -> Best:
         (x, y, keys, todo), valid = checked_batch("in_order", classifier, x, y, keys, todo)
         clean = jax.vmap(lambda key: jax.random.fold_in(key, len(attacks)))(keys)
-        is_lost = jax.vmap(lambda x, y, key: lost(classifier(x, key), y))
-        wrong = in_chunks(lambda e: is_lost(*e), slots)((x, y, clean))
+        judged = in_chunks(lambda e: jax.vmap(lambda *one: judge(classifier, *one))(*e), slots)
+        wrong = judged((x, y, clean))
         best = jax.vmap(start)(x)._replace(won=wrong & todo, queries=todo.astype(int))
-        for i, attack in enumerate(attacks.values()):
+        for i, attack in enumerate(attacks):
             own = jax.vmap(lambda key: jax.random.fold_in(key, i))(keys)
             standing = todo & ~best.won
             found = run_pool(attack, slots, stop)(classifier, x, y, own, standing)
+            if is_lost is not None:
+                found = found._replace(won=judged((found.x, y, clean)))
             mine = jnp.where(found.won, i, -1)
             found = found._replace(queries=best.queries + found.queries, attack=mine)
             best = jax.vmap(choose)(standing, found, best)

@@ -85,7 +85,8 @@ def carlini_wagner(
         update, moments = adam.update(finite(gradient), state.moments)
         return state._replace(w=state.w + update, moments=moments, found=state.found | won, best=best)
 
-    return in_float32(Stepwise(search_steps * steps, init, step, lambda state: state.best, least_norm=True))
+    search = Stepwise(search_steps * steps, init, step, lambda state: state.best, True, targeted)
+    return in_float32(search)
 
 
 def _search(state: _State) -> dict[str, Scalar]:

@@ -72,7 +72,7 @@ def ddn(
         x = problem[1]
         return x, jnp.asarray(init_norm, x.dtype), start(x)
 
-    return in_float32(Stepwise(steps, begin, step, lambda state: state[-1], least_norm=True))
+    return in_float32(Stepwise(steps, begin, step, lambda state: state[-1], True, targeted))
 
 
 def _quantise(x, levels):

@@ -68,7 +68,7 @@ def machine(
         image = jnp.where(won, nearest, x)  # beyond the ball nothing is allowed but the image itself
         return state, improve(best, towards(original, image), won, -norm, block)
 
-    return Stepwise(budget // block, begin, step, lambda carry: carry[1], least_norm=True)
+    return Stepwise(budget // block, begin, step, lambda carry: carry[1], least_norm=True, targeted=targeted)
 
 
 def _nearest(threat: Threat, x: Image, images: Images, fooled: Array) -> tuple[Image, Scalar]:

@@ -88,7 +88,10 @@ def flow_field(radius: ScalarLike) -> Threat:
         return jnp.clip(jnp.clip(flow, -1.0 - centre, 1.0 - centre), -radius, radius)
 
     steepest = optax.stateless(lambda g, _: jnp.sign(g))
-    return Threat(init, warp, project, steepest, lambda flow: jnp.max(jnp.abs(flow)), radius)
+    norm = lambda flow: jnp.max(jnp.abs(flow))
+    return Threat(
+        init, warp, project, steepest, norm, radius, name="flow", symbol="flow, in halves of the image"
+    )
 
 
 def flow_smoothness(flow: Flow) -> Scalar:

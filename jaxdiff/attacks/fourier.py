@@ -65,7 +65,9 @@ def low_frequency(threat: Threat, cutoff: float | int, rounds: int = 8) -> Threa
         return _to_norm(low_pass(direction), threat, 1.0), state
 
     steepest = optax.GradientTransformation(threat.steepest.init, update)
-    return Threat(init, threat.apply, project, steepest, threat.norm, threat.radius)
+    return threat._replace(
+        init=init, project=project, steepest=steepest, to_plane=None, name=f"low-frequency {threat.name}"
+    )
 
 
 def fourier_l2(radius: ScalarLike, decay: float | int = 1.0) -> Threat:
@@ -104,6 +106,9 @@ def fourier_l2(radius: ScalarLike, decay: float | int = 1.0) -> Threat:
         steepest=optax.stateless(steepest),
         norm=norm,
         radius=radius,
+        measure=length,
+        name="fourier_l2",
+        symbol=r"$\ell_2$",
     )
 
 

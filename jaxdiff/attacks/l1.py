@@ -51,6 +51,9 @@ def l1(radius: ScalarLike, sparsity: float | int | None = 0.05) -> Threat:
         norm=_norm,
         radius=radius,
         to_plane=plane_l1,
+        measure=_norm,
+        name="l1",
+        symbol=r"$\ell_1$",
     )
 
 

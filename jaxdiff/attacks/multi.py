@@ -8,13 +8,13 @@ import jax
 from jaxtyping import Array, Int
 
 from jaxdiff import checks
-from jaxdiff.attacks.attack import check_parts, lost
+from jaxdiff.attacks.attack import as_stepwise, check_parts, lost
 from jaxdiff.attacks.minimal import likeliest_others
 from jaxdiff.attacks.stepwise import Problem, Stepwise, in_turn
-from jaxdiff.types import TargetedObjective
+from jaxdiff.types import Ascent, TargetedObjective
 
 
-def multi_targeted(ascent: Stepwise, objective: TargetedObjective, n: int = 9) -> Stepwise:
+def multi_targeted(ascent: Ascent, objective: TargetedObjective, n: int = 9) -> Stepwise:
     """The attack that runs `ascent` towards n targets in turn: n * ascent.steps steps, and one evaluation of the clean image.
 
     APGD-T is `multi_targeted(apgd(threat, 100), targeted_dlr(), 9)`. ValueError where a model has fewer than n other classes.
@@ -22,6 +22,8 @@ def multi_targeted(ascent: Stepwise, objective: TargetedObjective, n: int = 9) -
 
     checks.count("multi_targeted", n=n)
     check_parts("multi_targeted", ascent, objective, labels=2)
+
+    ascent = as_stepwise(ascent)
 
     def targets(problem: Problem) -> Int[Array, " n"]:
         classifier, x, y, key = problem

@@ -16,20 +16,22 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from jaxdiff import checks
-from jaxdiff.attacks.stepwise import Best, Stepwise, check_stepwise, marked, start
-from jaxdiff.types import Classifier, Images, Labels, PRNGKeys
+from jaxdiff.attacks.attack import as_stepwise
+from jaxdiff.attacks.stepwise import Best, Stepwise, marked, start
+from jaxdiff.types import Attack, Classifier, Images, Labels, PRNGKeys
 
 BatchedAttack = Callable[..., Best]
 
 
-def pooled(attack: Stepwise, slots: int, stop: bool | None = None) -> BatchedAttack:
+def pooled(attack: Attack, slots: int, stop: bool | None = None) -> BatchedAttack:
     """(classifier, x [B, ...], y [B], keys [B], todo [B] = all) -> `Best` with a leading [B].
 
     `slots` examples are attacked at a time. `stop` ends an attack at its first victory. Left out, the attack says: those that
     look for the least perturbation (`least_norm`) go on. For a random classifier, where one lucky draw proves nothing, it is
     False. Examples that are not `todo` are skipped and come back as they are.
     """
-    check_pool("pooled", {"attack": attack}, slots, stop)
+    attack = as_stepwise(attack)
+    check_pool("pooled", slots, stop)
 
     def run(classifier: Classifier, x: Any, y: Any, keys: PRNGKeys, todo: Any = None) -> Best:
         batch, valid = checked_batch("pooled", classifier, x, y, keys, todo)
@@ -39,10 +41,8 @@ def pooled(attack: Stepwise, slots: int, stop: bool | None = None) -> BatchedAtt
     return run
 
 
-def check_pool(who: str, attacks: dict[str, Any], slots: int, stop: bool | None) -> None:
-    """ValueError for attacks that are not in steps, or for settings that are none."""
-    for attack in attacks.values():
-        check_stepwise(who, attack)
+def check_pool(who: str, slots: int, stop: bool | None) -> None:
+    """ValueError for settings that are none."""
     checks.count(who, slots=slots)
     if stop not in (None, True, False):
         raise ValueError(f"{who} needs stop as True, False or None (the attack says); got {stop!r}.")

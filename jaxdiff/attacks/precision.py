@@ -20,7 +20,7 @@ from jaxtyping import Array
 
 from jaxdiff.attacks.stepwise import Best, Problem, State, Stepwise
 from jaxdiff.floats import wide, wide_dtype
-from jaxdiff.types import PRNGKey
+from jaxdiff.types import Image, PRNGKey
 
 __all__ = ["grain", "in_float32", "seen_beside", "signs", "towards"]
 
@@ -57,7 +57,12 @@ def in_float32(attack: Stepwise) -> Stepwise:
         found = attack.best(state.state)
         return found._replace(x=towards(state.x, found.x))
 
-    return attack.replace(init=init, step=step, best=best)
+    def last(problem: Problem, state: State) -> Image:
+        if not isinstance(state, _Narrow):
+            return attack.last(problem, state)
+        return towards(state.x, attack.last(widened(problem), state.state))
+
+    return attack.replace(init=init, step=step, best=best, last=attack.last and last)
 
 
 def seen_beside(x: Array, function: Callable) -> Callable:

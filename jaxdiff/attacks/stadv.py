@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, ScalarLike
+from jaxtyping import Array, Float, ScalarLike
 
 from jaxdiff import checks
 from jaxdiff.attacks.attack import targeted, untargeted
 from jaxdiff.attacks.flow import flow_field, flow_smoothness, warp
 from jaxdiff.attacks.objectives import margin
-from jaxdiff.attacks.stepwise import Best, Stepwise, finite, improve, measured, start
+from jaxdiff.attacks.stepwise import Best, Stepwise, finite, improve, latest, measured, start
 from jaxdiff.floats import wide_dtype
-from jaxdiff.types import Image, Scalar
+from jaxdiff.types import Image
 
 __all__ = ["flow_ascent", "flow_lbfgs", "run_with_flow", "stadv", "stadv_original"]
 
@@ -134,12 +134,7 @@ def run_with_flow(attack: Stepwise, *problem: Any) -> tuple[Best, Float[Array, "
     return found._replace(x=image), flow
 
 
-def _latest(best: Best, x: Image, won: Bool[Array, ""], loss: Scalar) -> Best:
-    nothing = best._replace(won=jnp.asarray(False), loss=jnp.full_like(best.loss, -jnp.inf))
-    return improve(nothing, x, won, loss)
-
-
-KEEPS = {"best": improve, "last": _latest}
+KEEPS = {"best": improve, "last": latest}
 
 
 def _begin(x: Image, tx: optax.GradientTransformation) -> _State:

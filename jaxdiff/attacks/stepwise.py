@@ -58,7 +58,9 @@ class Stepwise:
     """Equation (1): an ascent or an attack that can be stopped and resumed after every step.
 
     `init` costs at most one evaluation, of the clean image, and every step costs about the same. `least_norm` says that it
-    looks for the least perturbation, so that its first victory is not its best.
+    looks for the least perturbation, so that its first victory is not its best; `targeted` that the label it is given is the
+    one to reach. Where the last step moves nothing and only judges, `last(problem, state)` is the image before it: who calls
+    the attack for an image alone is spared that step.
     """
 
     steps: int
@@ -66,23 +68,33 @@ class Stepwise:
     step: Callable[[Problem, State, Int[Array, ""]], State]
     best: Callable[[State], Best]
     least_norm: bool = False
+    targeted: bool = False
+    last: Callable[[Problem, State], Image] | None = None
 
     def __call__(self, *problem: Any) -> Image:
         """The best point after all steps."""
-        return self.run(*problem).x
+        if self.last is None:
+            return self.run(*problem).x
+        problem, valid = checked("An attack", problem)
+        return jnp.where(valid, self.last(problem, self._after(self.steps - 1, problem)), jnp.nan)
 
     def run(self, *problem: Any) -> Best:
         """The same, with what is known of it."""
         problem, valid = checked("An attack", problem)
+        return marked(self.best(self._after(self.steps, problem)), problem[1], valid)
+
+    def _after(self, steps: int, problem: Problem) -> State:
+        if not steps:
+            return self.init(problem)
         step = lambda state, i: (self.step(problem, state, i), None)
-        state, _ = jax.lax.scan(step, self.init(problem), jnp.arange(self.steps))
-        return marked(self.best(state), problem[1], valid)
+        return jax.lax.scan(step, self.init(problem), jnp.arange(steps))[0]
 
     def on(self, translate: Callable[[Problem], Problem]) -> "Stepwise":
         """The same steps for problems of another kind, such as attacks in place of ascents."""
         return self.replace(
             init=lambda problem: self.init(translate(problem)),
             step=lambda problem, state, i: self.step(translate(problem), state, i),
+            last=self.last and (lambda problem, state: self.last(translate(problem), state)),
         )
 
     def recounted(self, count: Callable[[Int[Array, ""]], Int[Array, ""]]) -> "Stepwise":
@@ -153,6 +165,12 @@ def improve(
     return best._replace(x=x, won=won, loss=loss, queries=best.queries + queries, attack=attack)
 
 
+def latest(best: Best, x: Image, won: Bool[Array, ""], loss: Scalar) -> Best:
+    """The last of two points, whichever is better."""
+    nothing = best._replace(won=jnp.asarray(False), loss=jnp.full_like(best.loss, -jnp.inf), x=x)
+    return improve(nothing, x, won, loss)
+
+
 def first_best(won: Bool[Array, " n"], loss: Float[Array, " n"]) -> Int[Array, ""]:
     """The place of the best of several points."""
     loss = jnp.where(jnp.isnan(loss), -jnp.inf, loss)
@@ -190,7 +208,6 @@ def in_turn(
 
     Restarts vary the key, multi-targeted attacks the target.
     """
-    check_stepwise("in_turn", run)
     checks.count("in_turn", n=n)
 
     def init(problem):
@@ -211,21 +228,12 @@ def in_turn(
         _, state, before = carry
         return _merge(before, run.best(state))
 
-    return Stepwise(n * run.steps, init, step, best, run.least_norm)
+    return Stepwise(n * run.steps, init, step, best, run.least_norm, run.targeted)
 
 
 def _merge(a: Best, b: Best) -> Best:
     merged = improve(a, b.x, b.won, b.loss, 0)
     return merged._replace(queries=a.queries + b.queries)
-
-
-def check_stepwise(who: str, attack: Any) -> None:
-    """ValueError for a plain function."""
-    if not isinstance(attack, Stepwise):
-        raise ValueError(
-            f"{who} needs an attack in steps, such as apgd or fab; this one (pgd, fgsm, ...) is a plain function: "
-            "batch it with jax.vmap or jax.lax.map."
-        )
 
 
 def choose(condition: Bool[Array, ""], a: State, b: State) -> State:

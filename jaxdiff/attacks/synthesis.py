@@ -115,4 +115,4 @@ def _climb(
         update, tx_state = tx.update(gradient, tx_state, image)
         return jnp.clip(image + lr * update, 0.0, 1.0), tx_state, best
 
-    return in_float32(Stepwise(steps, init, step, lambda state: state[-1], least_norm=True))
+    return in_float32(Stepwise(steps, init, step, lambda state: state[-1], True, targeted=True))

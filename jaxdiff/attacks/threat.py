@@ -25,7 +25,9 @@ Perturbation = Float[Array, "..."]
 class Threat(NamedTuple):
     """init(key, x) -> delta, apply(x, delta) -> x', project(delta, x) -> delta, steepest, and norm(delta) -> scalar.
 
-    `norm(project(delta, x)) <= radius`. Norms that minimum-norm attacks know have `to_plane(x, w, c)`: the smallest
+    `norm(project(delta, x)) <= radius`. `measure(x' - x)`, where pixels tell it, is how far an image has been moved in the
+    sense of the threat: at most `radius` for all that `apply` makes of what `project` allows. Tables write its `name`, figures
+    its `symbol`. Norms that minimum-norm attacks know have `to_plane(x, w, c)`: the smallest
     perturbation inside the box with <w, delta> = c, or as near to that as the box lets.
     """
 
@@ -36,6 +38,9 @@ class Threat(NamedTuple):
     norm: Callable[[Perturbation], Scalar]
     radius: ScalarLike
     to_plane: Callable[[Image, Perturbation, Scalar], Perturbation] | None = None
+    measure: Callable[[Image], Scalar] | None = None
+    name: str = "threat"
+    symbol: str = "norm"
 
 
 def linf(radius: ScalarLike, beyond: bool = False) -> Threat:
@@ -55,9 +60,12 @@ def linf(radius: ScalarLike, beyond: bool = False) -> Threat:
         apply=_add,
         project=lambda delta, x: into_box(jnp.clip(delta, -radius, radius), x),
         steepest=optax.stateless(lambda g, _: jnp.sign(g)),
-        norm=lambda delta: jnp.max(jnp.abs(delta)),
+        norm=_largest,
         radius=radius,
         to_plane=plane_linf,
+        measure=_largest,
+        name="linf",
+        symbol=r"$\ell_\infty$",
     )
 
 
@@ -78,12 +86,27 @@ def l2(radius: ScalarLike) -> Threat:
         outside = norm > radius
         return into_box(delta * jnp.where(outside, radius / jnp.where(outside, norm, 1.0), 1.0), x)
 
-    return Threat(init, _add, project, optax.stateless(lambda g, _: _unit(g)), length, radius, plane_l2)
+    return Threat(
+        init=init,
+        apply=_add,
+        project=project,
+        steepest=optax.stateless(lambda g, _: _unit(g)),
+        norm=length,
+        radius=radius,
+        to_plane=plane_l2,
+        measure=length,
+        name="l2",
+        symbol=r"$\ell_2$",
+    )
 
 
 def check_threat(who: str, threat: Any) -> None:
     """ValueError unless it is a `Threat`."""
     checks.instance(who, Threat, "linf(8 / 255)", threat=threat)
+
+
+def _largest(delta: Perturbation) -> Scalar:
+    return jnp.max(jnp.abs(delta))
 
 
 def _add(x: Image, delta: Perturbation) -> Image:

@@ -5,6 +5,8 @@
 An attack on several surrogates at once transfers better: it fools what they have in common.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
@@ -19,14 +21,18 @@ __all__ = ["ensemble", "transfer"]
 
 
 def transfer(
-    attack: Attack, surrogate: Classifier, objective: Objective | None = None, targeted: bool = False
+    attack: Attack,
+    surrogate: Classifier | Sequence[Classifier],
+    objective: Objective | None = None,
+    targeted: bool = False,
 ) -> Stepwise:
     """Equation (1) in one step and one query of the victim; its gradient is never asked for (Papernot et al. 2016).
 
-    `restarts(transfer(attack, surrogate), n, objective)` tries n candidates with n queries. Among those that do not win, the
-    one with the largest `objective` (the margin) of the victim's logits is the best. `targeted` is for an `attack` towards y:
-    won where the victim says y, and the least objective is the best.
+    Of several surrogates it is their `ensemble`. `restarts(transfer(attack, surrogate), n)` tries n candidates with n queries.
+    Among those that do not win, the one with the largest `objective` (the margin) of the victim's logits is the best.
+    `targeted` is for an `attack` towards y: won where the victim says y, and the least objective is the best.
     """
+    surrogate = ensemble(*surrogate) if isinstance(surrogate, Sequence) else surrogate
     checks.function("transfer", attack=attack, surrogate=surrogate)
     height, has_won, side = objective or margin(), goal(targeted), -1 if targeted else 1
 
@@ -37,7 +43,7 @@ def transfer(
         logits = victim(candidate, judge_key)
         return improve(best, candidate, has_won(logits, y), side * height(logits, y))
 
-    return Stepwise(1, lambda problem: start(problem[1]), step, lambda best: best)
+    return Stepwise(1, lambda problem: start(problem[1]), step, lambda best: best, targeted=targeted)
 
 
 def ensemble(*classifiers: Classifier, probabilities: bool = False) -> Classifier:

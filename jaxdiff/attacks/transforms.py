@@ -6,7 +6,7 @@ Expectation over transformation (Athalye et al. 2018, arXiv 1707.07397) averages
     averaged(ascent, n)          loss and gradient:    mean of grad L(f(x, key_i), y)                         (2)
 
 (2) is what EOT attacks such as AutoAttack's `rand` do: `untargeted(averaged(ascent, 20), objective)`. (1) attacks a classifier
-that votes: `attack(eot_logits(defend(f, purify), 20), x, y, key)`. They differ unless the objective is linear in the logits.
+that votes: `against_mean(attack, 20)(defend(f, purify), x, y, key)`. They differ unless the objective is linear in the logits.
 With `bpda(purify)` in place of `purify` the gradient takes the purification for the identity.
 """
 
@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxdiff import checks
+from jaxdiff.attacks.attack import as_stepwise
 from jaxdiff.attacks.stepwise import Stepwise
-from jaxdiff.types import Ascent, Classifier, Defense, Image, PRNGKey
+from jaxdiff.types import Ascent, Attack, Classifier, Defense, Image, PRNGKey
 
 RandomFunction = Callable[[Image, PRNGKey], Any]  # floats and truths, or tuples of them
 
@@ -47,8 +48,8 @@ def eot_logits(classifier: Classifier, n: int, batch_size: int | None = None) ->
     return eot(classifier, n, batch_size)
 
 
-def averaged(ascent: Ascent, n: int, batch_size: int | None = None) -> Ascent:
-    """The ascent on the mean loss of n draws, along the mean of their gradients, equation (2); stepwise if `ascent` is.
+def averaged(ascent: Ascent, n: int, batch_size: int | None = None) -> Stepwise:
+    """The ascent on the mean loss of n draws, along the mean of their gradients, equation (2).
 
     A point has won if more than half of its draws have. Each of the ascent's evaluations counts as n queries.
     """
@@ -58,9 +59,19 @@ def averaged(ascent: Ascent, n: int, batch_size: int | None = None) -> Ascent:
         loss, x, key = single
         return eot(loss, n, batch_size), x, key
 
-    if isinstance(ascent, Stepwise):
-        return ascent.on(problem).recounted(lambda queries: n * queries)
-    return lambda loss, x, key: ascent(*problem((loss, x, key)))
+    return times(n, as_stepwise(ascent).on(problem))
+
+
+def against_mean(attack: Attack, n: int, batch_size: int | None = None) -> Stepwise:
+    """The attack on the classifier whose logits are the mean over n draws, equation (1), each of them a query."""
+    _check("against_mean", attack, n, batch_size)
+    mean = lambda problem: (eot_logits(problem[0], n, batch_size), *problem[1:])
+    return times(n, as_stepwise(attack).on(mean))
+
+
+def times(n: int, attack: Stepwise) -> Stepwise:
+    """The attack, each of whose evaluations is n queries."""
+    return attack.recounted(lambda queries: n * queries)
 
 
 def bpda(defense: Defense) -> Defense:

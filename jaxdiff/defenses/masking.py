@@ -16,7 +16,7 @@ from jaxdiff.attacks.ascent import pgd
 from jaxdiff.attacks.attack import lost, untargeted
 from jaxdiff.attacks.objectives import cross_entropy, dlr, margin
 from jaxdiff.attacks.square import square_linf
-from jaxdiff.attacks.stepwise import finite
+from jaxdiff.attacks.stepwise import Stepwise, finite
 from jaxdiff.attacks.threat import linf
 from jaxdiff.defenses.symptoms import (
     RESOLUTION,
@@ -208,6 +208,14 @@ def _checked_settings(radius, white_box, black_box, steps, restarts, draws) -> f
     if list(steps) != sorted(set(steps)):
         raise ValueError(f"{who} needs growing numbers of steps; got {tuple(steps)}.")
     radius = float(radius)
+    for name, value, like in (
+        ("white_box", white_box, "(radius, steps)"),
+        ("black_box", black_box, "(radius)"),
+    ):
+        if isinstance(value, Stepwise):
+            raise ValueError(
+                f"{who} needs {name} as a function of {like} that makes an attack; got an attack."
+            )
     checks.takes(who, "(radius, steps)", 2, white_box=white_box)
     checks.takes(who, "(radius)", 1, black_box=black_box)
     # Their own constructors see the radius as a number here; below it is traced.

@@ -33,9 +33,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
 from jaxdiff import checks
-from jaxdiff.attacks.attack import lost
-from jaxdiff.attacks.stepwise import Stepwise
-from jaxdiff.attacks.transforms import eot_logits
+from jaxdiff.attacks.attack import as_stepwise, lost
+from jaxdiff.attacks.transforms import eot_logits, times
 from jaxdiff.floats import wide_dtype
 from jaxdiff.types import Attack, Classifier, Image, Label, Logits, PRNGKey, Scalar
 
@@ -123,9 +122,7 @@ def known_to(protocol: Protocol, attack: Attack) -> Attack:
     if not protocol.known:
         return attack
     shown = lambda problem: (attacked(protocol, problem[0], problem[-1]), *problem[1:])
-    if not isinstance(attack, Stepwise):
-        return lambda *problem: attack(*shown(problem))
-    return attack.on(shown).recounted(lambda queries: protocol.draws * queries)
+    return times(protocol.draws, as_stepwise(attack).on(shown))
 
 
 def judge(protocol: Protocol, classifier: Classifier, x: ArrayLike, y: ArrayLike, key: PRNGKey) -> Judgement:

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -44,12 +44,12 @@ def versions() -> dict[str, str]:
     )
 
 
-def machine_notes(ledgers: Iterable[str | Path]) -> list[str]:
-    """A note for a report if the rows of its ledgers were not all made on a machine like this one; else none.
+def machine_notes(ledgers: Mapping[str, str | Path]) -> list[str]:
+    """A note for a report if the rows of its ledgers {name: path} were not all made on a machine like this one; else none.
 
     It says which machine has made how many rows, and which ledgers hold rows of several.
     """
-    cells = {Path(path).stem: machines_of(path) for path in sorted(map(str, ledgers))}
+    cells = {name: machines_of(path) for name, path in sorted(ledgers.items())}
     total = sum((Counter(cell) for cell in cells.values()), Counter())
     if set(total) <= {this_machine()}:
         return []

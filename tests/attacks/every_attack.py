@@ -69,7 +69,7 @@ ATTACKS = {
     ),
     "worst_of_k": lambda: Row(_up(a.worst_of_k(5)), None, strong=False),
     "averaged": lambda: Row(_up(averaged(a.apgd(_linf, 5), 2)), "linf"),
-    "restarts": lambda: Row(a.restarts(_up(a.apgd(_linf, 4)), 2, a.margin()), "linf"),
+    "restarts": lambda: Row(a.restarts(_up(a.apgd(_linf, 4)), 2), "linf"),
     "multi_targeted": lambda: Row(a.multi_targeted(a.apgd(_linf, 5), a.targeted_margin(), 1), "linf"),
     "transfer": lambda: Row(a.transfer(_up(a.fgsm(_linf, RADII["linf"])), _surrogate), "linf"),
     "fab": lambda: Row(a.fab(_linf, 5), "linf"),

@@ -35,7 +35,7 @@ WITH_NUMBER = {
 }
 WITH_COUNT = {
     "pgd, steps": (lambda v: a.pgd(LINF, 0.1, v), "steps"),
-    "restarts, n": (lambda v: a.restarts(ATTACK, v, MARGIN), "n "),
+    "restarts, n": (lambda v: a.restarts(ATTACK, v), "n "),
     "eot, n": (lambda v: a.eot(three_sums, v), "n "),
     "averaged, n": (lambda v: a.averaged(APGD, v), "n "),
     "multi_targeted, n": (lambda v: a.multi_targeted(APGD, a.targeted_margin(), v), "n "),
@@ -50,6 +50,7 @@ ROWS = {
     for table, values in ((WITH_NUMBER, NUMBERS), (WITH_COUNT, COUNTS))
     for name, (make, words) in table.items()
     for kind, v in values.items()
+    if not (v is None and name in ("pgd, lr", "fgsm, lr"))  # left out: a share of the radius
 } | {
     "a radius of 8": (lambda: a.linf(8), "8 / 255"),
     "a radius of 2.5": (lambda: a.linf(2.5), "2.5 / 255", "beyond"),
@@ -63,7 +64,6 @@ ROWS = {
     "pgd, a word for tx": (lambda: a.pgd(LINF, 0.1, 2, tx="adam"), "pgd", "tx", "adam"),
     "square in units of 255": (lambda: a.square_linf(8.0), "8 / 255"),
     "a label for kl": (lambda: a.untargeted(PGD, a.kl())(three_sums, X, Y, KEY), "cross_entropy()"),
-    "restarts of a plain attack, no objective": (lambda: a.restarts(PLAIN, 2), "objective"),
     "in_turn, n": (lambda: in_turn(APGD, 1.5, lambda problem, _, k: problem), "in_turn", "n "),
     "no objective": (lambda: a.untargeted(APGD, None), "objective"),
     "a targeted objective for an untargeted attack": (
@@ -76,9 +76,6 @@ ROWS = {
         "objective",
         "(logits, y, target)",
     ),
-    "restarts, objective not called": (lambda: a.restarts(PLAIN, 2, a.margin), "objective"),
-    "targets of a plain ascent": (lambda: a.multi_targeted(PGD, a.targeted_margin()), "in steps"),
-    "a pool of a plain attack": (lambda: a.pooled(PLAIN, 4), "in steps"),
     "a pool, stop": (lambda: a.pooled(ATTACK, 4, "yes"), "stop"),
     "in order, a list": (lambda: autoattack.in_order([ATTACK], 4), "by their names"),
     "in order, none": (lambda: autoattack.in_order({}, 4), "by their names"),

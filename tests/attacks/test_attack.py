@@ -64,7 +64,7 @@ def test_stronger_is_never_weaker(key):
     height = lambda f, attack: float(jax.jit(lambda: margin()(f(attack(f, X, LABEL, key), key), LABEL))())
     by_radius = [height(bent, _attack(r)) for r in (0.05, 0.1, 0.2, 0.4)]
     by_steps = [height(wavy, _attack(0.3, steps=n)) for n in (1, 5, 25)]
-    by_restarts = [height(wavy, restarts(_attack(0.3, steps=1), n, margin())) for n in (1, 2, 16)]
+    by_restarts = [height(wavy, restarts(_attack(0.3, steps=1), n)) for n in (1, 2, 16)]
     for heights in (by_radius, by_steps, by_restarts):
         assert heights == sorted(heights) and heights[0] < heights[-1]
 
@@ -81,9 +81,7 @@ def test_more_restarts_hold_the_fewer(key):
     start = untargeted(pgd(linf(0.3), 0.0, 1), margin())  # a random start and nothing else
     keys = jax.random.split(key, 50)
     heights = [
-        jax.jit(
-            jax.vmap(lambda k: margin()(wavy(restarts(start, n, margin())(wavy, X, LABEL, k), k), LABEL))
-        )(keys)
+        jax.jit(jax.vmap(lambda k: margin()(wavy(restarts(start, n)(wavy, X, LABEL, k), k), LABEL)))(keys)
         for n in (1, 2, 3, 4)
     ]
     for fewer, more in itertools.pairwise(heights):
@@ -99,7 +97,7 @@ def test_restarts_of_a_targeted_attack_reach_more(stepwise, key):
     x, keys = X.reshape(2, 4, 1), jax.random.split(key, 64)
 
     def reached(n):
-        attack = restarts(targeted(ascent, margin()), n, margin(), towards=True)
+        attack = restarts(targeted(ascent, margin()), n)
         found = jax.jit(jax.vmap(lambda k: attack(shifted, x, rarest, k)))(keys)
         return jnp.mean(jax.vmap(lambda x: jnp.argmax(shifted(x, key)) == rarest)(found))
 
@@ -111,13 +109,13 @@ def test_restarts_keep_the_best_of_independent_runs(key):
     noisy = untargeted(pgd(linf(0.3), 0.0, 1), margin())  # a random start and nothing else
     height = lambda attack: jax.jit(lambda k: margin()(W @ attack(_linear, X, LABEL, k), LABEL))
     singles = jax.vmap(height(noisy))(jax.random.split(key, 32))
-    best = height(restarts(noisy, 32, margin()))(key)
+    best = height(restarts(noisy, 32))(key)
     assert best > np.quantile(singles, 0.75)
 
     def sometimes_nan(classifier, x, y, key):
         return jnp.where(jax.random.bernoulli(key), jnp.nan, x)
 
-    found = jax.jit(lambda: restarts(sometimes_nan, 16, margin())(_linear, X, LABEL, key))()
+    found = jax.jit(lambda: restarts(sometimes_nan, 16)(_linear, X, LABEL, key))()
     assert jnp.all(jnp.isfinite(found))
 
 

@@ -222,7 +222,7 @@ def test_a_single_attack_says_so_too():
         pytest.param(untargeted(apgd(l2(0.01), 2), margin()), marks=pytest.mark.slow),
         fab(linf(0.1), 3),
         pytest.param(fab(linf(0.001), 3), marks=pytest.mark.slow),
-        pytest.param(restarts(STEPWISE, 2, margin()), marks=pytest.mark.slow),
+        pytest.param(restarts(STEPWISE, 2), marks=pytest.mark.slow),
         multi_targeted(apgd(linf(0.05), 2), targeted_margin(), 2),
         carlini_wagner(2, 10),
     ],
@@ -237,7 +237,7 @@ def test_a_search_for_the_least_norm_goes_on_after_its_first_victory():
     """By itself: the pool's default is what the attack looks for."""
     attack = fab(l2(np.inf), 10)
     assert attack.least_norm and not STEPWISE.least_norm
-    assert restarts(attack, 1, margin()).least_norm
+    assert restarts(attack, 1).least_norm
     alone = jax.vmap(lambda x, y, key: attack.run(CLASSIFIER, x, y, key))(X, Y, KEYS)
     found, hasty = (
         pooled(attack, 3)(CLASSIFIER, X, Y, KEYS),

@@ -114,10 +114,10 @@ def test_candidates_are_judged_by_draws_that_no_run_has_seen():
         _note(attacked, key)
         return x
 
-    best = a.restarts(attack, 3, a.margin())
+    best = a.restarts(attack, 3)
     jax.jit(lambda: best(_noting(judged), X, jnp.asarray(0), KEY))().block_until_ready()
     jax.effects_barrier()
-    assert len(attacked) == 3 and len(judged) == 1 and not attacked & judged
+    assert len(attacked) == 3 and len(judged) == 3 and not attacked & judged
 
 
 def test_clean_images_are_judged_by_draws_that_no_attack_begins_with():

@@ -51,7 +51,7 @@ def test_one_query_a_candidate_and_no_gradient_of_the_victim(key):
 
     random_start = untargeted(pgd(linf(RADIUS), 0.01, 3), cross_entropy())
     once = transfer(random_start, _binary(W, 0.0))
-    best = restarts(once, 5, margin()).run(victim, X, Y, key)
+    best = restarts(once, 5).run(victim, X, Y, key)
     jax.effects_barrier()
     assert len(calls) == 5 == best.queries
     heights = [float(margin()(_binary(W, 10.0)(x, None), Y)) for x in calls]

@@ -258,7 +258,7 @@ def test_a_draw_that_breaks_is_not_finite_whichever_it_is():
 
 ATTACKS = {
     "pgd": untargeted(pgd(linf(0.1), 0.01, 300, keep_best=True), margin()),
-    "restarts": restarts(untargeted(pgd(linf(0.1), 0.01, 20), margin()), 10, margin()),
+    "restarts": restarts(untargeted(pgd(linf(0.1), 0.01, 20), margin()), 10),
     "apgd": untargeted(apgd(linf(0.1), 100), margin()),
     "square": untargeted(square_linf(0.1, 300), margin()),
 }

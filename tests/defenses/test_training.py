@@ -74,7 +74,7 @@ def test_losses_are_their_equations():
 
 def test_trades_is_clean_loss_plus_worst_kl():
     # The KL has a peak on either side of the image: restarts find the higher one.
-    attack = restarts(untargeted(pgd(linf(RADIUS), RADIUS / 4, 40), kl()), 8, kl())
+    attack = restarts(untargeted(pgd(linf(RADIUS), RADIUS / 4, 40), kl()), 8)
     log_p = jax.nn.log_softmax(X @ W.T)
     corners = [
         X + RADIUS * s * jnp.sign(W[0] - W[1])[None] for s in (-1, 1)

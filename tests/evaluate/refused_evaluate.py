@@ -145,7 +145,7 @@ ROWS = {
     "a dash in a name": (lambda: evaluate.ledger_path(FOLDER, "a--b", "pgd"), "single dashes", "'a--b'"),
     "a folder in a name": (lambda: evaluate.ledger_path(FOLDER, "none", "../pgd"), "single dashes"),
     "a number for a name": (lambda: evaluate.ledger_path(FOLDER, "none", 3), "single dashes", "3"),
-    "a ledger that is none": (lambda: evaluate.machine_notes([__file__]), "not a readable ledger"),
+    "a ledger that is none": (lambda: evaluate.machine_notes({"a": __file__}), "not a readable ledger"),
     # Proportions.
     "more right than there are": (lambda: evaluate.clopper_pearson(3, 2), "successes <= n", "3 successes of 2"),
     "right below none": (lambda: evaluate.clopper_pearson(-1, 2), "successes as a number in [0, inf)"),

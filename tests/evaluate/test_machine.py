@@ -144,13 +144,13 @@ def test_a_machine_is_no_part_of_the_fingerprint(path, on):
 def test_the_report_says_which_rows_were_made_elsewhere(path, on, tmp_path):
     other = Ledger.open(path.with_name("none--fgsm.jsonl"), "mine")
     other.append([row(1)])
-    (note,) = machine_notes(tmp_path.glob("*.jsonl"))
+    (note,) = machine_notes({p.stem: p for p in tmp_path.glob("*.jsonl")})
     assert "Rows were made: 3 on B; 2 on A" in note or "Rows were made: 2 on A; 3 on B" in note
     assert "Of several machines are: none--pgd: 2 on A; 2 on B." in note and "none--fgsm:" not in note
     assert note in write_report(tmp_path / "r.md", "A run", notes=[note], **FACTS).read_text()
-    assert machine_notes([other.path]) == []
+    assert machine_notes({other.path.stem: other.path}) == []
     on("A")
-    (note,) = machine_notes([other.path])
+    (note,) = machine_notes({other.path.stem: other.path})
     assert "1 on B" in note and "Of several" not in note
 
 

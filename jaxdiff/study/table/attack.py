@@ -50,8 +50,8 @@ def attack_function(
     """(arguments, batch) -> attacked images, the evaluations they took, and which attack of an ensemble has won, for `spread`.
 
     Every example draws from its own key. What a threat measures in pixels and has left its radius is no success: the image
-    stays as it is, and `found` says how far away the attack was. Of a victim that is not random it also says where an attack has
-    `won`, and which images were `wrong` as they are; these are left alone.
+    stays as it is, and `found` says how far the attack was. Of a victim that is not random it also says where an attack has `won`,
+    and which images were `wrong` as they are; these are left alone.
     """
 
     def run(arguments, batch):

@@ -9,7 +9,7 @@ from typing import Any
 
 from jaxdiff import evaluate
 from jaxdiff.attacks import Threat
-from jaxdiff.study.table.cell import CLEAN, Cell
+from jaxdiff.study.table.cell import Cell
 
 Rows = Mapping[tuple[str, str], list[dict]]
 ALL, WHOLE, UNION = "all attacks", "attacks on all images", "union over threats"
@@ -17,19 +17,13 @@ ALL, WHOLE, UNION = "all attacks", "attacks on all images", "union over threats"
 
 def records_of(places: Sequence[tuple[str, str, Cell]], rows: Rows, minima: bool) -> list[dict[str, Any]]:
     """The records of every cell and, with `minima`, those of the last columns, victim after victim."""
-    cells = {(victim, column): cell for victim, column, cell in places}
-    records = []
-    for victim in dict.fromkeys(victim for victim, _ in cells):
-        own = {column: cell for (v, column), cell in cells.items() if v == victim}
-        records += [
-            evaluate.record(
-                victim, column, evaluate.summarise(rows[victim, column]), **_threat(cell.limits())
-            )
-            for column, cell in own.items()
-        ]
-        if minima:
-            found = {column: rows[victim, column] for column in own if column != CLEAN}
-            records += minimal(victim, found, {column: cell.limits() for column, cell in own.items()})
+    records = [
+        evaluate.record(victim, column, evaluate.summarise(rows[victim, column]), **_threat(cell.limits()))
+        for victim, column, cell in places
+    ]
+    for victim in dict.fromkeys(victim for victim, _, _ in places) if minima else ():
+        limits = {column: cell.limits() for v, column, cell in places if v == victim and cell.attack}
+        records += minimal(victim, {column: rows[victim, column] for column in limits}, limits)
     return records
 
 

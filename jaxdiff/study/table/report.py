@@ -149,8 +149,8 @@ def costs(rows: Rows, names: Mapping[tuple[str, str], list[str]]) -> str:
     if not lines:
         return ""
     notes = [
-        "Medians over the images that fell, in the norm of the threat (L2 where it has none); mean evaluations. Those that ended "
-        "in numbers that are not finite are among the fallen, and in no median."
+        "Medians over the images that fell, in the norm of the threat (L2 where it has none); mean evaluations. Those that "
+        "ended in numbers that are not finite are among the fallen, and in no median."
     ]
     if left_out:
         notes.append(

@@ -88,7 +88,7 @@ class Evaluation:
         radius = radius if radius is not None or limits is None else float(limits.radius)
         record = self.about(*cell.products) | plain({"column": column, "cell": cell.spec, "radius": radius})
         print_ = evaluate.fingerprint(record)
-        folder = self.setting.folder / f"{self.name}--{column}{at}-{print_}"
+        folder = self.setting.folder / f"{self.name}--{column}-{print_}"
         with claimed(folder, record):
             ledger = evaluate.Ledger.open(folder / LEDGER, print_)
             attacked = self._program(cell, radius)
