@@ -18,6 +18,7 @@ from jaxdiff.defenses.adjoint import adjoint_regenerate
 from jaxdiff.defenses.gradients import Purifier
 from jaxdiff.diffusion import regenerate
 from jaxdiff.diffusion.grids import Times, TimesLike
+from jaxdiff.diffusion.pixels import from_network, to_network
 from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.sample import ImageLike, regenerable
 from jaxdiff.diffusion.solvers import Solver
@@ -58,4 +59,4 @@ def _on_pixels(make: Callable[..., Defense], *parts) -> Defense:
 
 
 def _purified(purify: Defense, x: ImageLike, key: PRNGKey) -> Image:
-    return 0.5 * (purify(2.0 * checks.image("diffpure", x) - 1.0, key) + 1.0)
+    return from_network(purify(to_network(checks.image("diffpure", x)), key))

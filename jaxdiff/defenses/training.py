@@ -6,7 +6,8 @@
 
 with x' the attacked image, a constant for the gradient (Danskin's theorem). The attack sees the network as it is used at
 test time; for (3) it maximises the same KL. `Predict` is the batched network inside a training step,
-predict(images, train) -> logits, and the attack is an ordinary attack of one example. Every loss returns per-example values.
+predict(images, train) -> (logits, what the network updates by itself), and the attack is an ordinary attack of one example.
+Every loss calls it once with train = True, and returns per-example values and what this call has updated.
 
 Images lie in [0, 1], but an augmentation (`noise`) may have pushed pixels out of it. Attacks move inside the box, so images
 are clipped to it before they are attacked, in every term of (1) to (3), and one with a pixel beyond [-1/2, 3/2] is refused:
@@ -30,8 +31,9 @@ from jaxdiff.types import Attack, Images, Labels, PRNGKeys
 __all__ = ["madry", "mixed", "standard", "trades"]
 
 BatchLogits = Float[Array, "batch classes"]
-Predict = Callable[..., BatchLogits]
-ClassifierLoss = Callable[[Predict, Images, Labels, PRNGKeys], Float[Array, " batch"]]
+State = Any  # batch statistics, say
+Predict = Callable[..., tuple[BatchLogits, State]]
+ClassifierLoss = Callable[[Predict, Images, Labels, PRNGKeys], tuple[Float[Array, " batch"], State]]
 
 
 def standard() -> ClassifierLoss:
@@ -79,14 +81,19 @@ def _believing(who: str, beyond: float, box: bool) -> Callable:
             classes = []
 
             def checked(images, train):
-                logits = predict(images, train=train)
+                found = predict(images, train=train)
+                logits, state = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
                 classes.append(_classes(who, logits, len(images)))
-                return logits
+                if logits is found:
+                    raise ValueError(
+                        f"{who} needs predict(images, train) -> (logits, model_state); got logits alone."
+                    )
+                return logits, state
 
-            losses = loss(*settings, checked, jnp.clip(x, 0.0, 1.0) if box else x, y, keys)
+            losses, state = loss(*settings, checked, jnp.clip(x, 0.0, 1.0) if box else x, y, keys)
             checks.labels(who, y, len(x), classes[0])
             inside = lambda x, y: checks.believable((x + beyond) / (1.0 + 2.0 * beyond), y, classes[0])
-            return jnp.where(jax.vmap(inside)(x, y), losses, jnp.nan)
+            return jnp.where(jax.vmap(inside)(x, y), losses, jnp.nan), state
 
         return believed
 
@@ -95,30 +102,33 @@ def _believing(who: str, beyond: float, box: bool) -> Callable:
 
 @_believing("standard", beyond=8.0, box=False)
 def _standard(predict, x, y, keys):
-    return _cross_entropies(predict(x, train=True), y)
+    logits, state = predict(x, train=True)
+    return _cross_entropies(logits, y), state
 
 
 @_believing("madry", beyond=0.5, box=True)
 def _madry(attack, predict, x, y, keys):
-    return _cross_entropies(predict(_attacked("madry", attack, predict, x, y, keys), train=True), y)
+    logits, state = predict(_attacked("madry", attack, predict, x, y, keys), train=True)
+    return _cross_entropies(logits, y), state
 
 
 @_believing("mixed", beyond=0.5, box=True)
 def _mixed(attack, clean_share, predict, x, y, keys):
-    clean, adversarial = _both(predict, x, _attacked("mixed", attack, predict, x, y, keys))
-    return clean_share * _cross_entropies(clean, y) + (1.0 - clean_share) * _cross_entropies(adversarial, y)
+    clean, adversarial, state = _both(predict, x, _attacked("mixed", attack, predict, x, y, keys))
+    losses = clean_share * _cross_entropies(clean, y) + (1.0 - clean_share) * _cross_entropies(adversarial, y)
+    return losses, state
 
 
 @_believing("trades", beyond=0.5, box=True)
 def _trades(attack, beta, predict, x, y, keys):
-    reference = jax.lax.stop_gradient(predict(x, train=False))
-    clean, adversarial = _both(predict, x, _attacked("trades", attack, predict, x, reference, keys))
-    return _cross_entropies(clean, y) + beta * jax.vmap(kl())(adversarial, clean)
+    reference = jax.lax.stop_gradient(predict(x, train=False)[0])
+    clean, adversarial, state = _both(predict, x, _attacked("trades", attack, predict, x, reference, keys))
+    return _cross_entropies(clean, y) + beta * jax.vmap(kl())(adversarial, clean), state
 
 
 def _attacked(who: str, attack: Attack, predict: Predict, x: Images, y: Array, keys: PRNGKeys) -> Images:
     """The attacked batch, a constant for the gradient of the loss."""
-    classifier = lambda image, key: predict(image[None], train=False)[0]
+    classifier = lambda image, key: predict(image[None], train=False)[0][0]
     x_adv = jax.vmap(lambda x, y, key: attack(classifier, x, y, key))(x, y, keys)
     if getattr(x_adv, "shape", None) != x.shape:
         raise ValueError(
@@ -128,10 +138,10 @@ def _attacked(who: str, attack: Attack, predict: Predict, x: Images, y: Array, k
     return jax.lax.stop_gradient(x_adv)
 
 
-def _both(predict: Predict, x: Images, x_adv: Images) -> tuple[BatchLogits, BatchLogits]:
-    """Logits of clean and attacked images from one batch, so that batch statistics see both."""
-    logits = predict(jnp.concatenate([x, x_adv]), train=True)
-    return logits[: len(x)], logits[len(x) :]
+def _both(predict: Predict, x: Images, x_adv: Images) -> tuple[BatchLogits, BatchLogits, State]:
+    """Logits of clean and attacked images from one batch, so that batch statistics see both, and what it has updated."""
+    logits, state = predict(jnp.concatenate([x, x_adv]), train=True)
+    return logits[: len(x)], logits[len(x) :], state
 
 
 def _cross_entropies(logits: BatchLogits, y: Labels) -> Float[Array, " batch"]:
@@ -152,5 +162,7 @@ def _classes(who: str, logits: Any, batch: int) -> int:
     shape, dtype = getattr(logits, "shape", None), getattr(logits, "dtype", None)
     if shape is None or len(shape) != 2 or shape[0] != batch or not jnp.issubdtype(dtype, jnp.floating):
         told = type(logits).__name__ if shape is None else f"{dtype}{list(shape)}"
-        raise ValueError(f"{who} needs predict(images, train) -> logits [{batch}, classes]; got {told}.")
+        raise ValueError(
+            f"{who} needs predict(images, train) -> (logits [{batch}, classes], model_state); got {told}."
+        )
     return shape[1]

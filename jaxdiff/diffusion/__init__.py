@@ -4,8 +4,9 @@ Configs name parts of one module each: `process`, `grids`, `solvers`, `losses`.
 """
 
 from jaxdiff.diffusion import grids, losses, process, solvers
-from jaxdiff.diffusion.denoiser import denoiser, score, time_label
+from jaxdiff.diffusion.denoiser import clipped, denoiser, score, time_label
 from jaxdiff.diffusion.losses import denoising
+from jaxdiff.diffusion.pixels import from_network, to_network
 from jaxdiff.diffusion.prediction import KINDS, convert, target
 from jaxdiff.diffusion.process import VP, Cosine, Discrete, Process, linear
 from jaxdiff.diffusion.sample import prior, regenerate, sample, trajectory
@@ -18,6 +19,7 @@ __all__ = [
     "Discrete",
     "Process",
     "Solver",
+    "clipped",
     "convert",
     "ddim",
     "ddpm",
@@ -25,6 +27,7 @@ __all__ = [
     "denoising",
     "dpmpp_2m",
     "euler_maruyama",
+    "from_network",
     "grids",
     "heun",
     "linear",
@@ -37,5 +40,6 @@ __all__ = [
     "solvers",
     "target",
     "time_label",
+    "to_network",
     "trajectory",
 ]

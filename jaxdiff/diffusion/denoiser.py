@@ -44,6 +44,13 @@ def denoiser(
     return partial(_x0_hat, process, kind, net, clip)
 
 
+def clipped(denoise: Denoiser, clip: float) -> Denoiser:
+    """The denoiser whose x0_hat is clipped to [-clip, clip], as DDPM's sampler does (Ho et al. 2020)."""
+    checks.function("clipped", denoise=denoise)
+    checks.number("clipped", "(0, inf]", clip=clip)
+    return partial(_clipped, denoise, clip)
+
+
 def score(process: Process, denoise: Denoiser) -> Net:
     """x_t, t -> grad log p_t(x_t) = (alpha x0_hat - x_t) / sigma^2 (Tweedie's formula)."""
     checks.instance("score", Process, "VP()", process=process)
@@ -68,6 +75,10 @@ def _labelled(net: Net, scale: float, offset: float, x_t: Any, t: Any) -> Any:
 def _x0_hat(process: Process, kind: str, net: Net, clip: float | None, x_t: Image, t: Time) -> Image:
     x0_hat = convert(process, kind, "x0", same_shape("denoiser", net(x_t, t), x_t), x_t, t)
     return x0_hat if clip is None else jnp.clip(x0_hat, -clip, clip)
+
+
+def _clipped(denoise: Denoiser, clip: float, x_t: Image, t: Time) -> Image:
+    return jnp.clip(denoise(x_t, t), -clip, clip)
 
 
 def _score(process: Process, denoise: Denoiser, x_t: Image, t: Time) -> Image:

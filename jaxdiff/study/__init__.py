@@ -4,6 +4,7 @@
 `run` makes what is missing. A task is a function from the arguments of a stage to a `Plan`.
 """
 
+from jaxdiff.study import tasks
 from jaxdiff.study.bound import Bound
 from jaxdiff.study.claim import Busy
 from jaxdiff.study.parts import Aside, Later, build, completed, part
@@ -25,4 +26,5 @@ __all__ = [
     "planned",
     "run",
     "study",
+    "tasks",
 ]

@@ -91,7 +91,7 @@ def run(config: Any, workdir: str | Path, only: str | None = None) -> dict[str, 
     for name, (stage, _) in planned(config, only).items():
         plan = _plan(config, stage, {other: products[other] for other in stage.needs})
         key = purpose(jax.random.key(config["seed"]), name)
-        with claimed(workdir / stage.folder, {"stage": name, **plain(stage.spec)}) as folder:
+        with claimed(workdir / stage.folder, _record(stage, common)) as folder:
             needed = {
                 other: made[other] for other in _wanted({n: m.stage for n, m in made.items()}, *stage.needs)
             }
@@ -104,6 +104,11 @@ def run(config: Any, workdir: str | Path, only: str | None = None) -> dict[str, 
 def is_study(config: Any) -> bool:
     """Whether it has the fields of one."""
     return isinstance(config, Mapping | ConfigDict) and set(config) == set(FIELDS)
+
+
+def _record(stage: Stage, common: str) -> dict[str, Any]:
+    """What the folder of a stage says that it is."""
+    return {"stage": stage.name, "common": common, **plain(stage.spec)}
 
 
 def _common(config: Any) -> tuple[Any, int]:

@@ -6,7 +6,10 @@ from ml_collections import ConfigDict
 
 from jaxdiff import checks
 
-SMALL = {"steps": 3, "n": 4, "queries": 8, "batch_size": 4, "draws": 2, "restarts": 2}  # at most
+SMALL = {  # at most
+    "steps": 3, "n": 4, "queries": 8, "batch_size": 4, "draws": 2, "restarts": 2, "warmup": 1, "checkpoint_every": 2,
+    "budget": 44, "samples": 4, "generations": 2, "population": 8, "search_steps": 2, "show": 2,
+}  # fmt: skip
 VARIANTS = ("", "default", "smoke")
 
 

@@ -1,5 +1,6 @@
 """Training: a state, a pure step, how it lands on devices, a loop with hooks, exact resumption."""
 
+from jaxdiff.train import optimizer
 from jaxdiff.train.checkpoint import Checkpoints, abstract, resume
 from jaxdiff.train.hooks import checkpointing, every
 from jaxdiff.train.loop import fit
@@ -14,9 +15,10 @@ from jaxdiff.train.placement import (
     training_devices,
     unreplicate,
 )
-from jaxdiff.train.records import jsonl, progress, tensorboard
+from jaxdiff.train.records import jsonl, progress
 from jaxdiff.train.state import TrainState, init_state
 from jaxdiff.train.step import make_step
+from jaxdiff.train.writers import tensorboard, wandb
 
 __all__ = [
     "Checkpoints",
@@ -30,6 +32,7 @@ __all__ = [
     "jit_step",
     "jsonl",
     "make_step",
+    "optimizer",
     "pmap_step",
     "progress",
     "replicate",
@@ -40,4 +43,5 @@ __all__ = [
     "tensorboard",
     "training_devices",
     "unreplicate",
+    "wandb",
 ]

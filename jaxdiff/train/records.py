@@ -1,8 +1,6 @@
-"""Hooks that record metrics: a progress bar, JSON lines, TensorBoard. Only the first process writes."""
+"""Hooks that record metrics: a progress bar, JSON lines. Only the first process writes."""
 
 import abc
-import importlib
-import importlib.util
 import os
 import time
 import warnings
@@ -138,32 +136,6 @@ def _is_seconds(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value < float("inf")
 
 
-class TensorBoard(Recorder):
-    """Scalars for TensorBoard, through whichever writer is installed."""
-
-    def __init__(
-        self, writer: Any, directory: str | os.PathLike, batch_size: int, n: int, last: int | None
-    ) -> None:
-        super().__init__(n, batch_size, last)
-        self._new, self._writer = writer, None
-        self._directory = os.fspath(directory)
-
-    def open(self, step: int) -> None:
-        """Opens the event file; events of `step` and after, left by a killed run, are dropped."""
-        self._writer = self._new(self._directory, purge_step=step)
-
-    def write(self, step: int, row: dict[str, Any]) -> None:
-        """Writes what is a number."""
-        for name, value in row.items():
-            if isinstance(value, int | float):
-                self._writer.add_scalar(name, value, step)
-
-    def close(self) -> None:
-        """Writes out the event file."""
-        if self._writer is not None:
-            self._writer.close()
-
-
 def progress(total: int, batch_size: int, every: int = 10, **options: Any) -> Progress:
     """A progress bar, moved every `every` steps; `options` go to tqdm (file, desc, disable)."""
     return Progress(total, batch_size, every, options)
@@ -172,17 +144,3 @@ def progress(total: int, batch_size: int, every: int = 10, **options: Any) -> Pr
 def jsonl(path: str | os.PathLike, batch_size: int, every: int = 100, last: int | None = None) -> Jsonl:
     """Metrics to the file `path`, every `every` steps and at step `last`."""
     return Jsonl(path, batch_size, every, last)
-
-
-def tensorboard(
-    directory: str | os.PathLike, batch_size: int, every: int = 100, last: int | None = None
-) -> TensorBoard | None:
-    """Metrics to TensorBoard, or None if neither tensorboardX nor torch's writer is installed."""
-    count("tensorboard", batch_size=batch_size, every=every)
-    if not (isinstance(directory, str) and "://" in directory):  # a bucket is the writer's to know
-        directory = paths.writable("tensorboard", paths.folder("tensorboard", directory))
-    for name, needs in (("tensorboardX", "tensorboardX"), ("torch.utils.tensorboard", "tensorboard")):
-        if importlib.util.find_spec(name.split(".")[0]) and importlib.util.find_spec(needs):
-            writer = importlib.import_module(name).SummaryWriter
-            return TensorBoard(writer, directory, batch_size, every, last)
-    return None

@@ -23,7 +23,7 @@ def clear(x, key):
 
 def batched(x, train):
     """The same for training."""
-    return x.reshape(len(x), -1) @ WEIGHTS.T
+    return x.reshape(len(x), -1) @ WEIGHTS.T, {}
 
 
 def shrink(x, key):
@@ -230,9 +230,10 @@ TRAINING = {
         named(name, lambda name=name, **bad: loss(name, **bad)),
         predict={
             "no network": (None, "predict", "function"),
-            "classes in place of logits": (lambda x, train: batched(x, train).argmax(1), "predict", "classes]", "int32"),
-            "logits of one image": (lambda x, train: batched(x, train)[0], "predict", "[3]"),
-            "integer logits": (lambda x, train: batched(x, train).astype(int), "predict", "int32"),
+            "classes in place of logits": (lambda x, train: (batched(x, train)[0].argmax(1), {}), "predict", "classes]", "int32"),
+            "logits of one image": (lambda x, train: (batched(x, train)[0][0], {}), "predict", "[3]"),
+            "logits alone": (lambda x, train: batched(x, train)[0], "predict", "model_state"),
+            "integer logits": (lambda x, train: (batched(x, train)[0].astype(int), {}), "predict", "int32"),
         },
         x=PIXELS | {"flat": (X[0, 0, 0], "[B, ...]")} | ({} if name == "standard" else SIGNED),
         y=BATCH_LABELS,

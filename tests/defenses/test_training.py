@@ -45,11 +45,11 @@ TRAINING = 1.7  # in training mode logits are this much larger than in evaluatio
 
 
 def _predict(w):
-    return lambda x, train: x @ w.T
+    return lambda x, train: (x @ w.T, {})
 
 
 def _two_modes(w):
-    return lambda x, train: (TRAINING if train else 1.0) * (x @ w.T)
+    return lambda x, train: ((TRAINING if train else 1.0) * (x @ w.T), {"seen": len(x)})
 
 
 def _cross_entropies(x):
@@ -64,10 +64,10 @@ def _worst():
 
 def test_losses_are_their_equations():
     clean, robust = _cross_entropies(X), _cross_entropies(_worst())
-    np.testing.assert_allclose(standard()(_predict(W), X, Y, KEYS), clean, rtol=1e-6)
-    np.testing.assert_allclose(madry(ATTACK)(_predict(W), X, Y, KEYS), robust, rtol=1e-5)
+    np.testing.assert_allclose(standard()(_predict(W), X, Y, KEYS)[0], clean, rtol=1e-6)
+    np.testing.assert_allclose(madry(ATTACK)(_predict(W), X, Y, KEYS)[0], robust, rtol=1e-5)
     np.testing.assert_allclose(
-        mixed(ATTACK, 0.3)(_predict(W), X, Y, KEYS), 0.3 * clean + 0.7 * robust, rtol=1e-5
+        mixed(ATTACK, 0.3)(_predict(W), X, Y, KEYS)[0], 0.3 * clean + 0.7 * robust, rtol=1e-5
     )
     assert jnp.all(robust > clean)
 
@@ -81,7 +81,7 @@ def test_trades_is_clean_loss_plus_worst_kl():
     ]  # the logit difference is linear
     gaps = [jnp.sum(jnp.exp(log_p) * (log_p - jax.nn.log_softmax(c @ W.T)), -1) for c in corners]
     expected = _cross_entropies(X) + 6.0 * jnp.maximum(*gaps)
-    np.testing.assert_allclose(trades(attack, 6.0)(_predict(W), X, Y, KEYS), expected, rtol=2e-3)
+    np.testing.assert_allclose(trades(attack, 6.0)(_predict(W), X, Y, KEYS)[0], expected, rtol=2e-3)
 
 
 def _attacked(name):
@@ -116,7 +116,7 @@ def _by_hand(name):
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradients_are_those_of_the_formulas(name):
     """Danskin: at the attacked images, held fixed. Clean predictions are not, in (3) neither."""
-    total = lambda w: jnp.sum(LOSSES[name](_two_modes(w), X, Y, KEYS))
+    total = lambda w: jnp.sum(LOSSES[name](_two_modes(w), X, Y, KEYS)[0])
     value, gradient = jax.jit(jax.value_and_grad(total))(W)
     losses, expected = _by_hand(name)
     assert value == pytest.approx(losses.sum(), rel=1e-5)
@@ -134,17 +134,19 @@ def test_gradients_are_those_of_the_formulas(name):
 )
 def test_who_sees_which_images_in_which_mode(name, whole):
     """Attacks look at single images in evaluation mode; training mode is called once, with all that is learned from."""
-    calls = []
+    calls, parts = [], {"clean": np.asarray(X), "attacked": _attacked(name)}
 
     def predict(x, train):
         calls.append((train, x))
         return _two_modes(W)(x, train)
 
-    LOSSES[name](predict, X, Y, KEYS)
+    _, state = LOSSES[name](predict, X, Y, KEYS)
+    assert state == {
+        "seen": sum(len(parts[n]) for n in whole[-1][1])
+    }  # what the call in training mode has updated
     single = [train for train, x in calls if x.shape == (1, 6)]
     batches = [(train, x) for train, x in calls if x.shape != (1, 6)]
     assert not any(single) and (len(single) > 0) == (name != "standard")
-    parts = {"clean": np.asarray(X), "attacked": _attacked(name)}
     assert [train for train, _ in batches] == [train for train, _ in whole]
     for (_, x), (_, names) in zip(batches, whole, strict=True):
         np.testing.assert_allclose(x, np.concatenate([parts[n] for n in names]), rtol=1e-6)
@@ -165,7 +167,7 @@ def test_every_evaluation_of_an_attack_has_a_key_of_its_own(name):
         return (SMOOTH_KL if name == "trades" else SMOOTH)(noted, x, y, key)
 
     make = {"madry": madry, "mixed": mixed, "trades": trades}[name]
-    jax.block_until_ready(make(noting)(_predict(W), X, Y, KEYS))
+    jax.block_until_ready(make(noting)(_predict(W), X, Y, KEYS)[0])
     jax.effects_barrier()
     assert len(seen) == len(X) * 3 == len(set(seen))
 
@@ -173,7 +175,7 @@ def test_every_evaluation_of_an_attack_has_a_key_of_its_own(name):
 @pytest.mark.parametrize("name", LOSSES)
 def test_what_cannot_be_believed_is_nan_where_values_are_traced(name):
     """A label that is no class, a pixel of another range or NaN: NaN for this example, and for no other."""
-    loss = jax.jit(lambda x, y: CHEAP[name](_predict(W), x, y, KEYS))
+    loss = jax.jit(lambda x, y: CHEAP[name](_predict(W), x, y, KEYS)[0])
     right = loss(X, Y)
     assert jnp.all(jnp.isfinite(right))
     broken = [(X, Y.at[2].set(bad)) for bad in (2, -1)]
@@ -191,13 +193,13 @@ def test_augmented_pixels_are_clipped_where_there_is_an_attack():
     x = X.at[0, :2].set(jnp.array([-0.3, 1.4]))
     clipped = jnp.clip(x, 0.0, 1.0)
     calls = []
-    madry(SMOOTH)(lambda x, train: calls.append(x) or x @ W.T, x, Y, KEYS)
+    madry(SMOOTH)(lambda x, train: calls.append(x) or (x @ W.T, {}), x, Y, KEYS)
     assert jnp.all((calls[-1] >= 0.0) & (calls[-1] <= 1.0))
     assert jnp.all(jnp.linalg.norm(calls[-1] - clipped, axis=1) <= RADIUS * (1 + 1e-5))
     for name in ("madry", "mixed", "trades"):
-        losses = CHEAP[name](_predict(W), x, Y, KEYS)
-        np.testing.assert_allclose(losses, CHEAP[name](_predict(W), clipped, Y, KEYS), rtol=1e-6)
-    np.testing.assert_allclose(standard()(_predict(W), x, Y, KEYS), _cross_entropies(x), rtol=1e-6)
+        losses = CHEAP[name](_predict(W), x, Y, KEYS)[0]
+        np.testing.assert_allclose(losses, CHEAP[name](_predict(W), clipped, Y, KEYS)[0], rtol=1e-6)
+    np.testing.assert_allclose(standard()(_predict(W), x, Y, KEYS)[0], _cross_entropies(x), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -210,8 +212,8 @@ def test_augmented_pixels_are_clipped_where_there_is_an_attack():
 )
 def test_losses_in_every_precision(name, dtype, x64):
     x, w = (a.astype(dtype) for a in (X, W))
-    losses = CHEAP[name](_two_modes(w), x, Y, KEYS)
-    expected = CHEAP[name](_two_modes(W), X, Y, KEYS)
+    losses = CHEAP[name](_two_modes(w), x, Y, KEYS)[0]
+    expected = CHEAP[name](_two_modes(W), X, Y, KEYS)[0]
     # The KL of neighbours is a small difference of large numbers.
     np.testing.assert_allclose(losses, expected, rtol=1e-6 + 4 * float(jnp.finfo(dtype).eps), atol=1e-6)
 
@@ -220,9 +222,9 @@ def test_losses_in_every_precision(name, dtype, x64):
 def test_batches_of_any_size_and_classes_of_any_number(name):
     """An example's loss is the same in all of them."""
     w = jax.random.normal(jax.random.key(5), (1000, 6))
-    whole = CHEAP[name](_predict(w), X, Y, KEYS)
+    whole = CHEAP[name](_predict(w), X, Y, KEYS)[0]
     for batch in (0, 1):
-        losses = CHEAP[name](_predict(w), X[:batch], Y[:batch], KEYS[:batch])
+        losses = CHEAP[name](_predict(w), X[:batch], Y[:batch], KEYS[:batch])[0]
         assert losses.shape == (batch,)
         np.testing.assert_allclose(losses, whole[:batch], rtol=1e-5)
 
@@ -232,6 +234,6 @@ def test_losses_are_values():
     for loss in CHEAP.values():
         again = pickle.loads(pickle.dumps(loss))
         np.testing.assert_array_equal(
-            again(_predict(W), X, Y, KEYS), loss(_predict(W), np.asarray(X), np.asarray(Y), KEYS)
+            again(_predict(W), X, Y, KEYS)[0], loss(_predict(W), np.asarray(X), np.asarray(Y), KEYS)[0]
         )
         hash(loss)

@@ -11,23 +11,13 @@ from jaxdiff.attacks import autoattack
 from jaxdiff.chunks import in_chunks
 from jaxdiff.defenses import protocols
 from jaxdiff.keys import example_keys, purpose
-from jaxdiff.study.bound import Bound
+from jaxdiff.study.bound import made
 from jaxdiff.study.table.cell import Cell, distance
 from jaxdiff.study.table.victim import Victim
 from jaxdiff.types import Classifier, PRNGKey, PRNGKeys
 
 VOTES = 5  # by which an ensemble on a random victim goes on, unless the cell has a judge
 BEYOND = 1e-5  # of the radius: what rounding may add to the norm of what is inside
-
-
-def made(products: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """The products with these arrays in place of their own, for use inside of a jit."""
-    return {name: p.make(arrays[name]) if isinstance(p, Bound) else p for name, p in products.items()}
-
-
-def arrays_of(products: Mapping[str, Any]) -> dict[str, Any]:
-    """The arrays of products, as arguments of a jit."""
-    return {name: p.arrays for name, p in products.items() if isinstance(p, Bound)}
 
 
 def attack_keys(key: PRNGKey, ids: jax.Array) -> PRNGKeys:
@@ -50,8 +40,8 @@ def attack_function(
     """(arguments, batch) -> attacked images, the evaluations they took, and which attack of an ensemble has won, for `spread`.
 
     Every example draws from its own key. What a threat measures in pixels and has left its radius is no success: the image
-    stays as it is, and `found` says how far the attack was. Of a victim that is not random it also says where an attack has `won`,
-    and which images were `wrong` as they are; these are left alone.
+    stays as it is, and `found` says how far the attack was. Of a victim that is not random it also says where an attack
+    has `won`, and which images were `wrong` as they are; these are left alone.
     """
 
     def run(arguments, batch):

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxdiff.checks import logits_of, nearest
+from jaxdiff.study.bound import arrays_of, made
 from jaxdiff.study.parts import noted
-from jaxdiff.study.table.attack import arrays_of, attack_function, made
+from jaxdiff.study.table.attack import attack_function
 from jaxdiff.study.table.cell import Cell, Curve
 from jaxdiff.study.table.judge import judge_function
 from jaxdiff.study.table.victim import Victim

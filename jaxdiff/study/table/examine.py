@@ -11,9 +11,9 @@ from jaxdiff import checks, evaluate
 from jaxdiff.evaluate.atomic import write_text
 from jaxdiff.evaluate.fingerprints import plain
 from jaxdiff.keys import purpose
+from jaxdiff.study.bound import made
 from jaxdiff.study.claim import claimed
 from jaxdiff.study.parts import Later
-from jaxdiff.study.table.attack import made
 from jaxdiff.study.table.run import Evaluation
 
 TEXT = "result.md"

@@ -10,7 +10,8 @@ from jaxdiff import evaluate
 from jaxdiff.attacks import lost, margin
 from jaxdiff.defenses import protocols
 from jaxdiff.keys import purpose
-from jaxdiff.study.table.attack import attack_keys, made, protocol_of
+from jaxdiff.study.bound import made
+from jaxdiff.study.table.attack import attack_keys, protocol_of
 from jaxdiff.study.table.cell import Cell, distance
 from jaxdiff.study.table.victim import Victim
 from jaxdiff.types import Logits

@@ -17,8 +17,9 @@ import jaxdiff
 from jaxdiff import checks, evaluate
 from jaxdiff.data.dataset import Dataset
 from jaxdiff.evaluate.fingerprints import plain
+from jaxdiff.study.bound import arrays_of, made
 from jaxdiff.study.claim import claimed
-from jaxdiff.study.table.attack import arrays_of, attack_function, dealt, made
+from jaxdiff.study.table.attack import attack_function, dealt
 from jaxdiff.study.table.cell import Cell
 from jaxdiff.study.table.judge import judge_function
 from jaxdiff.study.table.victim import Victim

@@ -1,0 +1,30 @@
+"""Tasks: functions from the arguments of a stage to its plan, and the parts that they take. Configs name them.
+
+training     score, classifier with `training`; converted, converted_score
+pictures     samples
+attacks      table of victims x cells, with curves and checks
+"""
+
+from jaxdiff.study.table.cell import cell, curve
+from jaxdiff.study.table.examine import check
+from jaxdiff.study.table.victim import victim
+from jaxdiff.study.tasks.classifier import classifier
+from jaxdiff.study.tasks.converted import converted, converted_score
+from jaxdiff.study.tasks.samples import samples
+from jaxdiff.study.tasks.score import score
+from jaxdiff.study.tasks.table import table
+from jaxdiff.study.training import training
+
+__all__ = [
+    "cell",
+    "check",
+    "classifier",
+    "converted",
+    "converted_score",
+    "curve",
+    "samples",
+    "score",
+    "table",
+    "training",
+    "victim",
+]

@@ -1,0 +1,78 @@
+"""Networks as products: functions of one example, bound to their weights, from a Flax module and its variables."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxdiff.diffusion import Process, denoiser, time_label
+from jaxdiff.models import as_classifier, as_net, initialise
+from jaxdiff.study.bound import Bound
+from jaxdiff.train import TrainState
+from jaxdiff.types import Denoiser, Image, Time
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreModel:
+    """A score network as the denoiser that it is, (x_t, t) -> E[x0 | x_t] in [-1, 1], and its process, which it offers to the
+    part that it is named in.
+    """
+
+    process: Process
+    denoise: Denoiser
+
+    def __call__(self, x_t: Image, t: Time) -> Image:
+        """E[x0 | x_t]."""
+        return self.denoise(x_t, t)
+
+    @property
+    def offers(self) -> dict[str, Any]:
+        """What solvers, grids and purifiers beside it need."""
+        return {"process": self.process}
+
+
+def bound_classifier(model: Any, variables: Any) -> Bound:
+    """The product of a classifier stage: (x, key) -> logits."""
+    return Bound(partial(as_classifier, model), variables)
+
+
+def bound_score(model: Any, process: Process, kind: str, label: Mapping[str, float], variables: Any) -> Bound:
+    """The product of a score stage; `label` says how times are written, see `diffusion.time_label`."""
+    return Bound(partial(_score_model, model, process, kind, dict(label)), variables)
+
+
+def final_variables(state: TrainState) -> dict[str, Any]:
+    """What a training run is for: the parameters averaged with the largest decay, or the last ones if there are no averages."""
+    params = state.ema[max(state.ema, key=float)] if state.ema else state.params
+    return {"params": params, **state.model_state}
+
+
+def example_inputs(image_shape: tuple[int, ...], times: bool) -> tuple[Any, ...]:
+    """A batch of one image, and perhaps of one time, for initialisation."""
+    image = jnp.zeros((1, *image_shape))
+    return (image, jnp.zeros(1)) if times else (image,)
+
+
+def shapes_of(model: Any, inputs: tuple[Any, ...]) -> dict[str, Any]:
+    """The variables of a network as shapes, without computing them."""
+    params, state = jax.eval_shape(lambda key: initialise(model, key, *inputs), jax.random.key(0))
+    return {"params": params, **state}
+
+
+def check_output(who: str, model: Any, inputs: tuple[Any, ...], wanted: tuple[int, ...]) -> dict[str, Any]:
+    """The variables of a network as shapes; ValueError unless its output for one example has the shape `wanted`."""
+    variables = shapes_of(model, inputs)
+    out = jax.eval_shape(lambda v: model.apply(v, *inputs), variables)
+    if out.shape != (1, *wanted):
+        raise ValueError(f"{who} has the output {list(out.shape[1:])}; for these data it is {list(wanted)}.")
+    return variables
+
+
+def _score_model(
+    model: Any, process: Process, kind: str, label: dict[str, float], variables: Any
+) -> ScoreModel:
+    net = time_label(as_net(model, variables), **label)
+    return ScoreModel(process, denoiser(process, kind, net))
