@@ -60,8 +60,8 @@ def nes_gradient(
 
 def nes(
     threat: Threat,
-    lr: ScalarLike,
-    budget: int,
+    lr: ScalarLike | None = None,
+    budget: int = 10_000,
     samples: int = 100,
     sigma: float | int = 0.001,
     tx: optax.GradientTransformation | None = None,
@@ -71,12 +71,14 @@ def nes(
 ) -> Stepwise:
     """Equation (2) with at most `budget` evaluations: a step is 2 `samples` for the gradient and one for where it leads.
 
+    Without `lr` a step is a fifth of the radius (Ilyas et al. 2018: 0.01 of 0.05; their budget is 10,000).
     `tx` is as in `pgd`: `threat.steepest` unless given. The best point judged counts. The probes x +- sigma u may leave the
     box by some sigma, as in the paper, and with `nesterov` ball and box by the lookahead; the result never does. `sigma` is
     taken no smaller than what a pixel surely feels, 0.0078 for images of bfloat16.
     """
     check_threat("nes", threat)
     checks.count("nes", budget=budget, samples=samples)
+    lr = threat.radius / 5 if lr is None else lr
     checks.number("nes", "[0, inf)", lr=lr)
     checks.number("nes", "(0, inf)", sigma=sigma)
     checks.function("nes", draw=draw)
@@ -119,8 +121,8 @@ def nes(
 
 def spsa(
     threat: Threat,
-    lr: ScalarLike,
-    budget: int,
+    lr: ScalarLike | None = None,
+    budget: int = 10_000,
     samples: int = 128,
     sigma: float | int = 0.01,
     tx: optax.GradientTransformation | None = None,

@@ -42,13 +42,13 @@ def accuracy_curve(
     values = {name: [np.asarray(v, float) for v in three] for name, three in series.items()}
     names = [with_gaps(name, *three) for name, three in values.items()]
     layers = layered([(radii, 100 * three[0]) for three in values.values()], 100 * REACH)
-    with _plots(path, title, xlabel, ["accuracy (%)"], [*names, interval], formats) as (axes,):
+    with plots(path, title, xlabel, ["accuracy (%)"], [*names, interval], formats) as (axes,):
         for k, (accuracy, low, high) in enumerate(values.values()):
             colour, marker = PALETTE[k % len(PALETTE)], MARKERS[k % len(MARKERS)]
             axes.fill_between(radii, 100 * low, 100 * high, color=colour, alpha=0.18, linewidth=0)
-            line = _line(axes, radii, 100 * accuracy, colour, layers[k])
-            line.set(marker=marker, markersize=layers[k].marker, label=_entry(names[k]))
-        axes.fill_between([], [], color=MUTED, alpha=0.18, linewidth=0, label=_entry(interval))
+            line = drawn_line(axes, radii, 100 * accuracy, colour, layers[k])
+            line.set(marker=marker, markersize=layers[k].marker, label=legend_entry(names[k]))
+        axes.fill_between([], [], color=MUTED, alpha=0.18, linewidth=0, label=legend_entry(interval))
         axes.set_ylim(-2, 102)
     rows = ((name, *point) for name, v in values.items() for point in zip(radii, *v, strict=True))
     write_beside(path, ("series", "x", "y", "low", "high"), rows)
@@ -70,7 +70,7 @@ def loss_curves(
     series = [(k, n, *map(_numbers, pair)) for k, named in kinds.items() for n, pair in named.items()]
     names = [with_gaps(name, losses) for _, name, _, losses in series]
     averages = [smooth(losses) for *_, losses in series]
-    with _plots(path, title, STEPS, list(kinds), names, formats) as every:
+    with plots(path, title, STEPS, list(kinds), names, formats) as every:
         for kind, axes in zip(kinds, every, strict=True):
             own = [k for k in range(len(series)) if series[k][0] == kind]
             positive = all(np.nanmin(series[k][3], initial=np.inf) > 0 for k in own)
@@ -78,7 +78,7 @@ def loss_curves(
             for k, layer in zip(own, layers, strict=True):
                 colour, (_, _, steps, losses) = PALETTE[k % len(PALETTE)], series[k]
                 axes.plot(steps, losses, color=colour, linewidth=0.6, alpha=0.35)
-                _line(axes, steps, averages[k], colour, layer).set(label=_entry(names[k]))
+                drawn_line(axes, steps, averages[k], colour, layer).set(label=legend_entry(names[k]))
             if positive:
                 _log_axis(axes)
     rows = (
@@ -91,12 +91,12 @@ def loss_curves(
 
 
 @contextmanager
-def _plots(
+def plots(
     path: str | Path, title: str, xlabel: str, ylabels: list[str], names: list[str], formats: Sequence[str]
 ) -> Iterator[list[Any]]:
     """Yields axes, one below the other, and writes the legend of all of them underneath; the sheet grows with its texts."""
     title, xlabel = wrap(title, WIDTH - 2 * MARGIN, 11), wrap(xlabel, WIDTH - 160, 9.5)
-    entries = [_entry(name) for name in names]
+    entries = [legend_entry(name) for name in names]
     widest = max(extent(line, SMALL) for entry in entries for line in entry.splitlines() or [""])
     columns = max(1, int((WIDTH - 2 * MARGIN) / (HANDLE + widest)))
     rows = [entries[i::columns] for i in range(-(-len(entries) // columns))]
@@ -114,11 +114,11 @@ def _plots(
         )
 
 
-def _entry(name: str) -> str:
+def legend_entry(name: str) -> str:
     return wrap(name, WIDTH - 2 * MARGIN - HANDLE, SMALL)
 
 
-def _line(axes: Any, x: np.ndarray, y: np.ndarray, colour: str, layer: Layer) -> Any:
+def drawn_line(axes: Any, x: np.ndarray, y: np.ndarray, colour: str, layer: Layer) -> Any:
     (line,) = axes.plot(x, y, color=colour, linewidth=layer.width)
     if layer.dashes:
         line.set_linestyle((0, tuple(d / layer.width for d in layer.dashes)))  # matplotlib multiplies by it

@@ -7,9 +7,11 @@
 from jaxdiff.study import tasks
 from jaxdiff.study.bound import Bound
 from jaxdiff.study.claim import Busy
+from jaxdiff.study.names import function_of, name_of
 from jaxdiff.study.parts import Aside, Later, build, completed, part
 from jaxdiff.study.stage import Stage, in_order
 from jaxdiff.study.study import Plan, Run, planned, run, study
+from jaxdiff.study.sweep import sweep, variants_of
 
 __all__ = [
     "Aside",
@@ -21,10 +23,14 @@ __all__ = [
     "Stage",
     "build",
     "completed",
+    "function_of",
     "in_order",
+    "name_of",
     "part",
     "planned",
     "run",
     "study",
+    "sweep",
     "tasks",
+    "variants_of",
 ]

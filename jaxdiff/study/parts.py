@@ -119,6 +119,20 @@ def needs(tree: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for value in inner for name in needs(value)))
 
 
+def asked(tree: Any) -> tuple[str, ...]:
+    """Of these stages those whose products are given to a function as they are, and not to a part that is built later."""
+    if is_product(tree):
+        return (tree[1:],)
+    if is_part(tree):
+        parameters = _parameters(tree["name"])
+        inner = [
+            v for n, v in tree.items() if n != "name" and Later not in _alternatives(parameters[n].annotation)
+        ]
+    else:
+        inner = tree.values() if _is_mapping(tree) else tree if isinstance(tree, list | tuple) else ()
+    return tuple(dict.fromkeys(name for value in inner for name in asked(value)))
+
+
 def lasting(tree: Any) -> Any:
     """The tree without the fields that no product depends on."""
     if isinstance(tree, list | tuple):

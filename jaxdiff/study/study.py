@@ -7,7 +7,7 @@ has ended. So every error that can be known is told before anything is trained.
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +19,13 @@ from jaxdiff.data.dataset import Dataset
 from jaxdiff.evaluate.fingerprints import fingerprint, plain
 from jaxdiff.keys import purpose
 from jaxdiff.study.claim import claimed
-from jaxdiff.study.parts import build, completed, is_part
+from jaxdiff.study.override import field, with_value
+from jaxdiff.study.parts import asked, build, completed, is_part
 from jaxdiff.study.stage import Stage, in_order
 from jaxdiff.study.variants import varied
 from jaxdiff.types import PRNGKey
 
-FIELDS = ("seed", "data", "stages")
+FIELDS = ("seed", "data", "stages", "axes")
 
 
 class Made(NamedTuple):
@@ -55,18 +56,69 @@ class Plan(NamedTuple):
     make: Callable[[Run], Any]
 
 
-def study(variant: str = "", *, seed: int, data: Any, stages: Mapping[str, Any]) -> ConfigDict:
+def study(
+    variant: str = "",
+    *,
+    seed: int,
+    data: Any,
+    stages: Mapping[str, Any],
+    axes: Mapping[str, Sequence[Any]] | None = None,
+) -> ConfigDict:
     """The locked config of a study: `data` is a part that lacks its `split`, `stages` are parts of tasks by their names.
 
-    The variant "smoke" makes everything small, see `variants`. ValueError for another one, and for what is no stage.
+    `axes` are the values that a sweep gives to fields of the config, by dotted paths: {"seed": range(3), "stages.score.kind":
+    ("eps", "v")}. The variant "smoke" makes everything small, see `variants`. ValueError for another one, for what is no stage,
+    and for an axis that can not be.
     """
     checks.count("A study", 0, 2**32 - 1, seed=seed)
-    tree = completed({"seed": seed, "data": data, "stages": dict(stages)})
+    tree = completed({"seed": seed, "data": data, "stages": dict(stages), "axes": ()})
     in_order(tree.stages)
+    tree.axes = checked_axes(tree, axes or {})
     return varied(tree, variant).lock()
 
 
-def planned(config: Any, only: str | None = None) -> dict[str, tuple[Stage, Plan]]:
+def checked_axes(config: ConfigDict, axes: Mapping[str, Sequence[Any]]) -> tuple[tuple[str, tuple], ...]:
+    """(path, values) of every axis; ValueError for a path that is none, no values, equal ones, or one that does not fit."""
+    found = []
+    for path, values in axes.items():
+        field(config, path)
+        if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+            raise ValueError(f"The axis {path!r} has values, such as (0, 1, 2); got {values!r}.")
+        if len({repr(value) for value in values}) < len(values):
+            raise ValueError(f"The axis {path!r} has a value twice: {list(values)}.")
+        for value in values:
+            with_value(config, path, value)
+        found.append((path, tuple(values)))
+    return tuple(found)
+
+
+class Planned(NamedTuple):
+    """A study of which everything is planned: its stages in order, what each will do, and the products, of which only the
+    shapes are known until they are made.
+    """
+
+    config: ConfigDict
+    stages: dict[str, Stage]
+    plans: dict[str, Plan]
+    products: dict[str, Any]
+
+    def make(self, workdir: str | Path) -> dict[str, Any]:
+        """{stage: product}: makes what is missing in `workdir`, stage after stage."""
+        workdir, made, seed = Path(workdir), {}, self.config["seed"]
+        common = fingerprint(_common(self.config))
+        for name, stage in self.stages.items():
+            # What asked for a product itself, and not for a part to build later, has seen its shape alone.
+            plan = _plan(self.config, stage, self.products) if asked(stage.spec) else self.plans[name]
+            needed = {other: made[other] for other in _wanted(self.stages, *stage.needs)}
+            with claimed(workdir / stage.folder, _record(stage, common)) as folder:
+                key = purpose(jax.random.key(seed), name)
+                self.products[name] = plan.make(Run(name, folder, key, seed, workdir, common, needed))
+            made[name] = Made(stage, folder)
+            _point(workdir / name, folder.name)
+        return dict(self.products)
+
+
+def planned(config: Any, only: str | None = None) -> Planned:
     """All stages of a study, or those that the stage `only` needs, in order, with what they will do.
 
     Nothing is made. ValueError, and any error of a task, with the stage that it is about.
@@ -76,29 +128,18 @@ def planned(config: Any, only: str | None = None) -> dict[str, tuple[Stage, Plan
             f"A study has the fields {FIELDS}, as `study.study(...)` makes them; got {config!r:.200}."
         )
     config = completed(config)  # also what was replaced whole on a command line
-    stages = in_order(config["stages"], _common(config))
-    plans: dict[str, tuple[Stage, Plan]] = {}
-    for name in _wanted(stages, *(stages if only is None else [only])):
-        shapes = {other: plans[other][1].shape for other in stages[name].needs}
-        plans[name] = stages[name], _plan(config, stages[name], shapes)
-    return plans
+    every = in_order(config["stages"], _common(config))
+    stages = {name: every[name] for name in _wanted(every, *(every if only is None else [only]))}
+    plans, products = {}, {}
+    for name, stage in stages.items():
+        plans[name] = _plan(config, stage, products)
+        products[name] = plans[name].shape
+    return Planned(config, stages, plans, products)
 
 
 def run(config: Any, workdir: str | Path, only: str | None = None) -> dict[str, Any]:
-    """{stage: product}: plans all, then makes what is missing in `workdir`, stage after stage."""
-    workdir, products, made = Path(workdir), {}, {}
-    common = fingerprint(_common(completed(config)))
-    for name, (stage, _) in planned(config, only).items():
-        plan = _plan(config, stage, {other: products[other] for other in stage.needs})
-        key = purpose(jax.random.key(config["seed"]), name)
-        with claimed(workdir / stage.folder, _record(stage, common)) as folder:
-            needed = {
-                other: made[other] for other in _wanted({n: m.stage for n, m in made.items()}, *stage.needs)
-            }
-            products[name] = plan.make(Run(name, folder, key, config["seed"], workdir, common, needed))
-        made[name] = Made(stage, folder)
-        _point(workdir / name, folder.name)
-    return products
+    """{stage: product}: plans all, then makes what is missing in `workdir`."""
+    return planned(config, only).make(workdir)
 
 
 def is_study(config: Any) -> bool:

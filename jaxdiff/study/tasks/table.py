@@ -6,7 +6,7 @@ from typing import Any
 from jaxdiff.data.dataset import Dataset
 from jaxdiff.keys import purpose
 from jaxdiff.study.claim import record_of
-from jaxdiff.study.parts import Aside
+from jaxdiff.study.parts import Aside, Later
 from jaxdiff.study.study import Plan, Run
 from jaxdiff.study.table.contents import contents
 from jaxdiff.study.table.make import CELLS, make_table
@@ -23,7 +23,7 @@ def table(
     checks: Mapping[str, Any] | None = None,
     minima: bool = False,
     reference: Aside[Mapping[str, Any] | None] = None,
-    pictures: Aside[Sequence[Any]] = (),
+    pictures: Aside[Later | None] = None,
     panel: Aside[Sequence[str]] = (),
     show: Aside[int] = 8,
     batch_size: Aside[int] = 128,
@@ -50,6 +50,7 @@ def table(
         config = {name: made.stage.spec for name, made in run.made.items()} | {
             run.name: record_of(run.folder)
         }
-        make_table(told, setting, run.folder, run.made, pictures, config, run.seed)
+        drawn = pictures() if pictures else ()
+        make_table(told, setting, run.folder, run.made, drawn, config, run.seed)
 
     return Plan(None, make)
