@@ -3,19 +3,18 @@
 import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxdiff.checks import logits_of, nearest
 from jaxdiff.study.bound import arrays_of, made
-from jaxdiff.study.parts import noted
+from jaxdiff.study.parts import Later, noted
 from jaxdiff.study.table.attack import attack_function
 from jaxdiff.study.table.cell import Cell, Curve
 from jaxdiff.study.table.judge import judge_function
 from jaxdiff.study.table.victim import Victim
-from jaxdiff.types import Classifier
 
 Places = list[tuple[str, str, Cell]]  # victim, column, cell
 
@@ -130,7 +129,8 @@ def check_cell(cell: Cell, random: bool, shape: tuple[int, ...], classes: int) -
                 "A targeted attack aims at the label that it is given, and a cell gives the true one. Towards other classes: "
                 "part(attacks.multi_targeted, ascent=..., objective=part(attacks.targeted_dlr), n=...)."
             )
-    stand_in = _StandIn(classes, random or cell.judge is not None)
+    stand_in = _stand_in(classes, random or cell.judge is not None)
+    cell = cell._replace(view="exact")  # the views of a victim are traced with it
     attack = attack_function(stand_in, cell, named, classes, slots=1)
     judge = judge_function(stand_in, cell, named, len(attacks) > 1)
 
@@ -152,17 +152,10 @@ def check_cell(cell: Cell, random: bool, shape: tuple[int, ...], classes: int) -
     jax.eval_shape(run, arguments, batch)
 
 
-class _StandIn(NamedTuple):
+def _stand_in(classes: int, random: bool) -> Victim:
     """A victim that costs nothing."""
-
-    classes: int
-    random: bool
-
-    def parts(self, products: Mapping[str, Any]) -> tuple[Classifier, None]:
-        return lambda x, key: jnp.mean(x) * jnp.arange(self.classes, dtype=jnp.float32), None
-
-    def seen(self, products: Mapping[str, Any], view: Any = "exact") -> Classifier:
-        return self.parts(products)[0]
+    classifier = lambda x, key: jnp.mean(x) * jnp.arange(classes, dtype=jnp.float32)
+    return Victim(Later("@stand-in", {"stand-in": classifier}, {}), None, random)
 
 
 def _shapes(arrays: Any) -> Any:

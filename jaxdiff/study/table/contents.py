@@ -28,11 +28,11 @@ class Contents(NamedTuple):
 
 
 def contents(
-    victims: Mapping[str, Victim],
-    cells: Mapping[str, Cell],
+    victims: Mapping[str, Any],
+    cells: Mapping[str, Any],
     data: Dataset,
-    curves: Mapping[str, Curve] | None = None,
-    checks: Mapping[str, Check] | None = None,
+    curves: Mapping[str, Any] | None = None,
+    checks: Mapping[str, Any] | None = None,
     minima: bool = False,
     reference: Mapping[str, Any] | None = None,
     panel: Sequence[str] = (),

@@ -38,9 +38,9 @@ def table(
     strongest attack on each victim is drawn on the first `show` images. ValueError for what can not run, before anything does.
     """
     test = data(split)
-    told = contents(victims, cells, test, curves, checks, minima, reference, panel, show)
     drawn_ids(test, len(test) if n is None else n, 0)  # says now if there are fewer
     size, slots = rounded(batch_size), width(slots, batch_size)
+    told = contents(victims, cells, test, curves, checks, minima, reference, panel, show)
 
     def make(run: Run) -> None:
         ids = drawn_ids(test, len(test) if n is None else n, run.seed)
