@@ -1,103 +1,60 @@
-"""Draws samples from a trained score network: a grid, a denoising trajectory, and the images as an array.
+"""Draws samples from a score network of a study: a grid, a denoising trajectory, and the images as an array.
 
-python experiments/sample.py --config=configs/digits.py --workdir=runs/digits --n=100
+    python experiments/sample.py --workdir=runs/digits --n=100 [--stage=score] [--solver="diffusion.ddim(eta=0.0)"]
+                                 [--ts="diffusion.grids.uniform(steps=50)"] [--clip=1.0]
+
+It is the stage `tasks.samples` of a study, on what its workdir holds. The network has to be finished.
 """
 
+import argparse
 from pathlib import Path
-from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from absl import flags
-from common import Score, build_sampler, build_score, from_network, load_data, need, run, width
-from ml_collections import ConfigDict
-from tqdm import tqdm
-from training import example_inputs, final_params, start_state
-
-from jaxdiff.build import build
-from jaxdiff.diffusion import grids, prior, solvers, trajectory
-from jaxdiff.evaluate import image_grid, trajectory_strip
-from jaxdiff.keys import example_keys, purpose
-from jaxdiff.train import Checkpoints, abstract, data_mesh, spread
-
-N = flags.DEFINE_integer("n", None, "How many samples; default: config.score.sample.n.")
+from jaxdiff import diffusion
+from jaxdiff.study import part, planned, study, tasks
+from jaxdiff.study.command import quiet, workdir_of
+from jaxdiff.study.load import config_of, load
+from jaxdiff.study.machine import cache_programs, use_all_cores
+from jaxdiff.study.override import valued
+from jaxdiff.study.words import in_words
 
 
-def load_score(config: ConfigDict, workdir: Path) -> tuple[Score, Any, tuple[int, ...]]:
-    """The score network, the averaged parameters of its latest checkpoint, and the shape of its images."""
-    score, data = build_score(config), load_data(config, "train")
-    inputs = example_inputs(data, times=True)
-    wanted = jax.eval_shape(lambda: start_state(config.score, score.model, inputs, config.seed)[0])
-    folder = workdir / "score" / "checkpoints"
-    with Checkpoints(folder) as checkpoints:
-        restored = checkpoints.restore(abstract(wanted))
-    if restored is None:
-        raise FileNotFoundError(
-            f"{folder} has no checkpoint; run experiments/train_score.py with this config first."
-        )
-    return score, final_params(config.score, restored[0]), data.image_shape
-
-
-def draw(config: ConfigDict, score: Score, params: Any, image_shape: tuple[int, ...], n: int) -> np.ndarray:
-    """n samples [n, H, W, C] in [0, 1]; sample i is the same whatever n is and, with `slots` given, the batch size."""
-    spec, mesh = config.score.sample, data_mesh()
-    size = -(-spec.batch_size // mesh.size) * mesh.size
-    sampler = spread(build_sampler(score, spec, image_shape), mesh, width(spec))
-    key = purpose(jax.random.key(config.seed), "samples")
-    starts = tqdm(range(0, n, size), desc="sampling", unit="batch")
-    images = [jax.device_get(sampler(params, example_keys(key, jnp.arange(i, i + size)))) for i in starts]
-    return np.concatenate(images)[:n]
-
-
-def draw_trajectory(
-    config: ConfigDict,
-    score: Score,
-    params: Any,
-    image_shape: tuple[int, ...],
-    path: Path,
-    rows: int = 4,
-    columns: int = 9,
-) -> Path:
-    """A picture of how the first samples come out of noise."""
-    spec = config.score.sample
-    solver, ts = (
-        build(solvers, spec.solver, process=score.process),
-        build(grids, spec.grid, process=score.process),
-    )
-    shown = np.unique(np.linspace(0, len(ts) - 1, columns).round().astype(int))
-
-    @jax.jit
-    def states(params, keys):
-        def one(key):
-            noise_key, solve_key = jax.random.split(key)
-            x = prior(score.process, ts, image_shape, noise_key)
-            return trajectory(solver, score.denoiser(params, spec.clip), x, ts, solve_key)[shown]
-
-        return from_network(jax.vmap(one)(keys))
-
-    keys = example_keys(purpose(jax.random.key(config.seed), "samples"), jnp.arange(rows))
-    return trajectory_strip(jax.device_get(states(params, keys)), np.asarray(ts)[shown], path)
-
-
-def main(config: ConfigDict, workdir: Path) -> None:
+def main() -> None:
     """Samples."""
-    need(config, "score")
-    n = N.value or config.score.sample.n
-    if n < 1:
-        raise ValueError(f"--n is a number of samples, at least 1; got {n}.")
-    score, params, image_shape = load_score(config, workdir)
-    images = draw(config, score, params, image_shape, n)
-    broken = int((~np.isfinite(images).reshape(n, -1).all(1)).sum())
-    folder = workdir / "samples"
-    folder.mkdir(exist_ok=True)
-    np.save(folder / "samples.npy", images)
-    grid = image_grid(images[:100], folder / "samples.png")
-    strip = draw_trajectory(config, score, params, image_shape, folder / "trajectory.png")
-    print(f"{n} samples in {folder / 'samples.npy'}; pictures: {grid}, {strip}")
-    if broken:
-        print(f"WARNING: {broken} of {n} samples are not finite; their pixels are magenta in the pictures.")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--workdir", required=True)
+    parser.add_argument("--stage", default="score", help="the score network")
+    parser.add_argument("--n", type=int, default=100)
+    parser.add_argument("--solver", default="diffusion.ddim()")
+    parser.add_argument("--ts", default="diffusion.grids.uniform(steps=50)")
+    parser.add_argument("--clip", type=float, default=1.0, help="of x0_hat; 0 for none")
+    given = parser.parse_args()
+    with in_words():
+        workdir = workdir_of(given.workdir)
+        quiet()
+        use_all_cores()
+        cache_programs()
+        load(workdir, given.stage)  # says if it is not finished
+        make(workdir, given)
+
+
+def make(workdir: Path, given: argparse.Namespace) -> None:
+    """The stage "samples" of the study of a workdir."""
+    config, score = config_of(workdir), f"@{given.stage}"
+    denoise = part(diffusion.clipped, denoise=score, clip=given.clip) if given.clip else score
+    samples = part(
+        tasks.samples,
+        denoise=denoise,
+        solver=valued(given.solver, {"name": ""}),
+        ts=valued(given.ts, {"name": ""}),
+        n=given.n,
+    )
+    own = study(seed=config["seed"], data=config["data"], stages={**config["stages"], "samples": samples})
+    for caption, path in planned(own, "samples").make(workdir)["samples"].items():
+        print(f"{caption}: {path}")
+    print(f"{given.n} samples: {path.parent / 'samples.npy'}")
 
 
 if __name__ == "__main__":
-    run(main)
+    main()

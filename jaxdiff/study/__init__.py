@@ -1,14 +1,18 @@
-"""Studies: from a config to products. What is here so far: the grammar of configs, and stages that are made once.
+"""Studies: from a config to a table.
 
-`part(attacks.pgd, steps=20)` writes a part of a config, `study(...)` a config of stages; `planned` says what they will do, and
-`run` makes what is missing. A task is a function from the arguments of a stage to a `Plan`.
+`part(attacks.pgd, steps=20)` writes a part of a config, `study(...)` a config of stages, each a part of a task (see `tasks`);
+`planned` says what they will do, `run` makes what is missing, `sweep` the variants along the axes of a config, and `load` gives
+back the networks that were made. `robustness` makes a table of anybody's classifiers, with no config. From a command line:
+python -m jaxdiff.study.
 """
 
 from jaxdiff.study import tasks
 from jaxdiff.study.bound import Bound
 from jaxdiff.study.claim import Busy
+from jaxdiff.study.load import load
 from jaxdiff.study.names import function_of, name_of
 from jaxdiff.study.parts import Aside, Later, build, completed, part
+from jaxdiff.study.robustness import robustness
 from jaxdiff.study.stage import Stage, in_order
 from jaxdiff.study.study import Plan, Run, planned, run, study
 from jaxdiff.study.sweep import sweep, variants_of
@@ -25,9 +29,11 @@ __all__ = [
     "completed",
     "function_of",
     "in_order",
+    "load",
     "name_of",
     "part",
     "planned",
+    "robustness",
     "run",
     "study",
     "sweep",

@@ -22,13 +22,13 @@ from jaxdiff.checks import nearest
 from jaxdiff.evaluate.atomic import write_text
 from jaxdiff.evaluate.fingerprints import plain
 from jaxdiff.evaluate.report import clock
+from jaxdiff.study.load import CONFIG
 from jaxdiff.study.machine import cache_programs, use_all_cores
 from jaxdiff.study.override import overridden
 from jaxdiff.study.study import planned
 from jaxdiff.study.sweep import sweep
 from jaxdiff.study.words import in_words
 
-CONFIG = "config.json"
 FLAGS = ("--config", "--workdir", "--only", "--sweep")
 
 

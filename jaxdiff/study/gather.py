@@ -34,7 +34,7 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
 def gathered(
     settings: Sequence[Mapping[str, Any]], variants: Sequence[Mapping[str, Stage]], workdir: Path, made: int
 ) -> list[Row]:
-    """What every stage of the first `made` variants has left in results.json, once, with the values of the axes that it depends on.
+    """What every stage of the first `made` variants has left in results.json, once, with the axes that it depends on.
 
     `settings` are those of all variants, `variants` their stages.
     """

@@ -12,17 +12,19 @@ from jaxdiff.diffusion import Process, denoiser, time_label
 from jaxdiff.models import as_classifier, as_net, initialise
 from jaxdiff.study.bound import Bound
 from jaxdiff.train import TrainState
-from jaxdiff.types import Denoiser, Image, Time
+from jaxdiff.types import Denoiser, Image, Net, Time
 
 
 @dataclass(frozen=True, eq=False)
 class ScoreModel:
-    """A score network as the denoiser that it is, (x_t, t) -> E[x0 | x_t] in [-1, 1], and its process, which it offers to the
-    part that it is named in.
+    """A score network as the denoiser that it is, (x_t, t) -> E[x0 | x_t] in [-1, 1]; its process, which it offers to the part
+    that it is named in; the network itself, (x_t, t) -> what it predicts, its `kind`.
     """
 
     process: Process
     denoise: Denoiser
+    net: Net
+    kind: str
 
     def __call__(self, x_t: Image, t: Time) -> Image:
         """E[x0 | x_t]."""
@@ -75,4 +77,4 @@ def _score_model(
     model: Any, process: Process, kind: str, label: dict[str, float], variables: Any
 ) -> ScoreModel:
     net = time_label(as_net(model, variables), **label)
-    return ScoreModel(process, denoiser(process, kind, net))
+    return ScoreModel(process, denoiser(process, kind, net), net, kind)

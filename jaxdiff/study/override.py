@@ -17,7 +17,7 @@ from jaxdiff.study.parts import completed, is_part
 
 def overridden(config: ConfigDict, settings: Iterable[tuple[str, str]]) -> ConfigDict:
     """The config with fields set, {dotted path: text}, in their order; ValueError for a path or a value that can not be."""
-    tree = config.copy_and_resolve_references()
+    tree = completed(config)
     for path, text in settings:
         tree = with_value(tree, path, valued(text, field(tree, path)))
     return tree.lock()
@@ -25,7 +25,7 @@ def overridden(config: ConfigDict, settings: Iterable[tuple[str, str]]) -> Confi
 
 def with_value(config: Any, path: str, value: Any) -> ConfigDict:
     """The config with one field set to a plain value, a part or a "@stage", checked by the function that it is for."""
-    tree = config.copy_and_resolve_references().unlock()
+    tree = completed(config)  # a copy that keeps the order of its fields
     *parents, last = path.split(".")
     inner = field(tree, ".".join(parents)) if parents else tree
     field(tree, path)

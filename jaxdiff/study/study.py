@@ -45,6 +45,7 @@ class Run(NamedTuple):
     key: PRNGKey
     seed: int
     workdir: Path
+    finished: bool = False  # only what is finished is given, and nothing made
     common: str = ""
     made: Mapping[str, Made] = {}
 
@@ -102,8 +103,8 @@ class Planned(NamedTuple):
     plans: dict[str, Plan]
     products: dict[str, Any]
 
-    def make(self, workdir: str | Path) -> dict[str, Any]:
-        """{stage: product}: makes what is missing in `workdir`, stage after stage."""
+    def make(self, workdir: str | Path, finished: bool = False) -> dict[str, Any]:
+        """{stage: product}: makes what is missing in `workdir`, stage after stage; nothing if all have to be `finished`."""
         workdir, made, seed = Path(workdir), {}, self.config["seed"]
         common = fingerprint(_common(self.config))
         for name, stage in self.stages.items():
@@ -112,7 +113,9 @@ class Planned(NamedTuple):
             needed = {other: made[other] for other in _wanted(self.stages, *stage.needs)}
             with claimed(workdir / stage.folder, _record(stage, common)) as folder:
                 key = purpose(jax.random.key(seed), name)
-                self.products[name] = plan.make(Run(name, folder, key, seed, workdir, common, needed))
+                self.products[name] = plan.make(
+                    Run(name, folder, key, seed, workdir, finished, common, needed)
+                )
             made[name] = Made(stage, folder)
             _point(workdir / name, folder.name)
         return dict(self.products)

@@ -127,6 +127,10 @@ def trained(run: Run, told: Training, problem: Problem) -> Any:
         run.folder / CHECKPOINTS, told.keep, {"model": type(problem.model).__name__}
     ) as checkpoints:
         state = finished(checkpoints, told, problem, run)
+        if state is None and run.finished:
+            raise ValueError(
+                f"The stage {run.name!r} in {run.workdir} is not finished: step {checkpoints.latest or 0} of {told.steps}."
+            )
         if state is None:
             state = shared(first_state(told, problem, run), mesh)
             seed = int(jax.random.bits(purpose(run.key, "order")))

@@ -230,7 +230,7 @@ TRAINING = {
         named(name, lambda name=name, **bad: loss(name, **bad)),
         predict={
             "no network": (None, "predict", "function"),
-            "classes in place of logits": (lambda x, train: (batched(x, train)[0].argmax(1), {}), "predict", "classes]", "int32"),
+            "classes in place of logits": (lambda x, train: (batched(x, train)[0].argmax(1), {}), "classes]", "int32"),
             "logits of one image": (lambda x, train: (batched(x, train)[0][0], {}), "predict", "[3]"),
             "logits alone": (lambda x, train: batched(x, train)[0], "predict", "model_state"),
             "integer logits": (lambda x, train: (batched(x, train)[0].astype(int), {}), "predict", "int32"),

@@ -25,6 +25,11 @@ def attack_keys(key: PRNGKey, ids: jax.Array) -> PRNGKeys:
     return example_keys(purpose(key, "attack"), ids)
 
 
+def judge_key(key: PRNGKey, protocol: protocols.Protocol | None) -> PRNGKey:
+    """The key of the judgement of an example, from that of the attack on it: no attack reaches it, unless it is known."""
+    return key if protocol is not None and protocol.known else purpose(key, "judgement")
+
+
 def protocol_of(cell: Cell, victim: Victim, several: bool) -> protocols.Protocol | None:
     """Who judges: the cell's own protocol; votes where `several` attacks go on with what stands of a random victim; or None,
     one draw.
@@ -51,11 +56,16 @@ def attack_function(
             return {"adversarial": x}
         protocol = protocol_of(cell, victim, len(attacks) > 1)
         if protocol is not None:
-            attacks = {name: protocols.known_to(protocol, attack) for name, attack in attacks.items()}
+            attacks = {
+                name: protocols.known_to(protocol, autoattack.numbered(attack, i))
+                for i, (name, attack) in enumerate(attacks.items())
+            }
         random = victim.random or protocol is not None
         stop = cell.stop if cell.stop is not None else (False if random else None)
         keys = attack_keys(arguments["key"], batch["id"])
-        cascade = autoattack.in_order(attacks, slots, stop, _lost(protocol) if random else None)
+        cascade = autoattack.in_order(
+            attacks, slots, stop, _lost(protocol) if random else None, protocol is None
+        )
         found = cascade(victim.seen(named, cell.seen_as()), x, batch["label"], keys, batch["real"])
         result = {"adversarial": found.x, "queries": found.queries, "attack": found.attack}
         if not random:
@@ -87,7 +97,7 @@ def _lost(protocol: protocols.Protocol | None) -> Callable[..., Any]:
     def lost(classifier: Classifier, x, y, key):
         if protocol is None:
             return jnp.asarray(False)
-        return protocols.judge(protocol, classifier, x, y, key).verdict <= 0.0
+        return protocols.judge(protocol, classifier, x, y, judge_key(key, protocol)).verdict <= 0.0
 
     return lost
 

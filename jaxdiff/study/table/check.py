@@ -121,6 +121,10 @@ def check_cell(cell: Cell, random: bool, shape: tuple[int, ...], classes: int) -
     named = cell.products
     attacks = cell.attacks(made(named, arrays_of(named)), classes)
     for attack in attacks.values():
+        if getattr(attack, "least_norm", False) and cell.threat is None:
+            raise ValueError(
+                "This attack looks for the least perturbation, however large: without a threat any victory would count."
+            )
         if getattr(attack, "targeted", False):
             raise ValueError(
                 "A targeted attack aims at the label that it is given, and a cell gives the true one. Towards other classes: "

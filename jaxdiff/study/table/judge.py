@@ -9,9 +9,8 @@ import jax.numpy as jnp
 from jaxdiff import evaluate
 from jaxdiff.attacks import lost, margin
 from jaxdiff.defenses import protocols
-from jaxdiff.keys import purpose
 from jaxdiff.study.bound import made
-from jaxdiff.study.table.attack import attack_keys, protocol_of
+from jaxdiff.study.table.attack import attack_keys, judge_key, protocol_of
 from jaxdiff.study.table.cell import Cell, distance
 from jaxdiff.study.table.victim import Victim
 from jaxdiff.types import Logits
@@ -34,10 +33,8 @@ def judge_function(victim: Victim, cell: Cell, products: Mapping[str, Any], seve
         classifier, defense = victim.parts(named)
         judged = victim.seen(named)
         both, more, finite = jnp.stack([image, x_adv]), {}, jnp.asarray(True)
-        key = jax.random.fold_in(purpose(arguments["key"], "judgement"), example)
+        key = judge_key(attack_keys(arguments["key"], example[None])[0], protocol)
         if protocol is not None:
-            if protocol.known:
-                key = attack_keys(arguments["key"], example[None])[0]
             found = jax.vmap(lambda x: protocols.judge(protocol, judged, x, label, key))(both)
             before, after = jax.vmap(_representative)(found)
             first, second = (jax.tree.map(lambda v: v[i], found) for i in range(2))

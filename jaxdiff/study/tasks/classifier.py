@@ -32,22 +32,6 @@ def classifier(
     dataset = data("train")
     inputs = example_inputs(dataset.image_shape, times=False)
     variables = check_output("The classifier", model, inputs, (dataset.num_classes,))
-    augmented = augments.compose(*augment)
-
-    def training_loss(params: Any, model_state: Any, batch: Mapping, key: jax.Array) -> tuple:
-        keys = example_keys(key, batch["id"])
-        part = lambda name: jax.vmap(lambda k: purpose(k, name))(keys)
-
-        def predict(x, train):
-            given = {"params": params, **model_state}
-            if not train:
-                return model.apply(given, x, train=False), model_state
-            rngs = example_rngs(_repeated(part("dropout"), len(x)))
-            return model.apply(given, x, train=True, rngs=rngs, mutable=list(model_state))
-
-        x = jax.vmap(augmented)(batch["image"], part("augment"))
-        losses, updated = loss(predict, x, batch["label"], part("attack"))
-        return jnp.mean(losses), ({}, updated)
 
     def measure(variables: Any, batch: Mapping, key: jax.Array) -> dict[str, jax.Array]:
         logits = model.apply(variables, batch["image"])
@@ -57,13 +41,37 @@ def classifier(
             "accuracy": right.astype(logits.dtype),
         }
 
-    problem = Problem(model, inputs, dataset, training_loss, validation_part(data), measure)
+    augmented = augments.compose(*augment)
+    problem = Problem(
+        model, inputs, dataset, training_loss(model, loss, augmented), validation_part(data), measure
+    )
     check_trained(train, problem)
     bound = lambda variables: bound_classifier(model, variables)
     return Plan(bound(variables), lambda run: bound(trained(run, train, problem)))
 
 
-def _repeated(keys: jax.Array, rows: int) -> jax.Array:
+def training_loss(model: Any, loss: Callable, augmented: Callable) -> Callable:
+    """The mean (adversarial) loss of a batch, for `make_step`; every example draws its own augmentation, attack and dropout."""
+
+    def of_batch(params: Any, model_state: Any, batch: Mapping, key: jax.Array) -> tuple:
+        keys = example_keys(key, batch["id"])
+        part = lambda name: jax.vmap(lambda k: purpose(k, name))(keys)
+
+        def predict(x, train):
+            given = {"params": params, **model_state}
+            if not train:
+                return model.apply(given, x, train=False), model_state
+            rngs = example_rngs(repeated(part("dropout"), len(x)))
+            return model.apply(given, x, train=True, rngs=rngs, mutable=list(model_state))
+
+        x = jax.vmap(augmented)(batch["image"], part("augment"))
+        losses, updated = loss(predict, x, batch["label"], part("attack"))
+        return jnp.mean(losses), ({}, updated)
+
+    return of_batch
+
+
+def repeated(keys: jax.Array, rows: int) -> jax.Array:
     """Keys for `rows` rows that are the batch again and again (clean, then attacked): each row has its own."""
     copies = range(rows // len(keys))
     return jnp.concatenate([jax.vmap(jax.random.fold_in, (0, None))(keys, copy) for copy in copies])

@@ -42,18 +42,17 @@ def samples(
     """
     checks.count("samples", n=n, rows=rows)
     checks.count("samples", least=2, columns=columns)
-    shape, products = data("train").image_shape, denoise.named
-    size, width_, arrays = rounded(batch_size), width(slots, batch_size), arrays_of(products)
+    shape, size, width_ = data("train").image_shape, rounded(batch_size), width(slots, batch_size)
 
     def one(solve: Callable, arrays: Any, key: jax.Array) -> jax.Array:
         noise_key, solve_key = jax.random.split(key)
         x = prior(process, ts, shape, noise_key)
-        return _seen(solve(solver, denoise.rebuilt(made(products, arrays)), x, ts, solve_key))
+        return _seen(solve(solver, denoise.rebuilt(made(denoise.named, arrays)), x, ts, solve_key))
 
-    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arrays)
-    jax.eval_shape(lambda arrays: one(sample, arrays, jax.random.key(0)), shapes)
+    jax.eval_shape(lambda arrays: one(sample, arrays, jax.random.key(0)), arrays_of(denoise.named))
 
     def make(run: Run) -> dict[str, Path]:
+        arrays = arrays_of(denoise.named)
         keys = lambda ids: example_keys(purpose(run.key, "samples"), ids)
         images = _once(run.folder / f"{SAMPLES}.npy", lambda: _drawn(one, arrays, keys, n, size, width_))
         all_of = jax.jit(lambda arrays, keys: jax.vmap(lambda key: one(trajectory, arrays, key))(keys))

@@ -39,13 +39,34 @@ def score(
     dataset = data("train")
     inputs = example_inputs(dataset.image_shape, times=True)
     variables = check_output("The score network", model, inputs, dataset.image_shape)
-    losses_of = denoising(process, kind, weight)
-    augmented = augments.compose(*augment)
+    losses = score_losses(process, kind, weight, time, label)
+    loss = training_loss(model, losses, augments.compose(*augment))
 
-    def losses(predict: Callable, batch: Mapping, keys: jax.Array, prepare: Callable) -> jax.Array:
-        x0 = to_network(jax.vmap(prepare)(batch["image"], _part(keys, "augment")))
+    def measure(variables: Any, batch: Mapping, key: jax.Array) -> dict[str, jax.Array]:
+        predict = lambda x_t, label: model.apply(variables, x_t, label)
+        return {"loss": losses(predict, batch["image"], example_keys(key, batch["id"]))}
+
+    problem = Problem(model, inputs, dataset, loss, validation_part(data), measure)
+    check_trained(train, problem)
+    bound = lambda variables: bound_score(model, process, kind, label, variables)
+    return Plan(bound(variables), lambda run: bound(trained(run, train, problem)))
+
+
+def score_losses(
+    process: Process, kind: str, weight: Callable, time: Callable, label: Mapping[str, Any]
+) -> Callable[..., jax.Array]:
+    """(predict, images [B, ...] in [0, 1], keys [B]) -> the denoising loss of every image, with a time and noise of its own."""
+    losses_of = denoising(process, kind, weight)
+
+    def losses(predict: Callable, images: jax.Array, keys: jax.Array) -> jax.Array:
         t = jax.vmap(time)(_part(keys, "time"))
-        return losses_of(time_label(predict, **label), x0, t, _part(keys, "noise"))
+        return losses_of(time_label(predict, **label), to_network(images), t, _part(keys, "noise"))
+
+    return losses
+
+
+def training_loss(model: Any, losses: Callable, augmented: Callable) -> Callable:
+    """The mean loss of a batch, for `make_step`; every example draws its own time, noise, augmentation and dropout."""
 
     def loss(params: Any, model_state: Any, batch: Mapping, key: jax.Array) -> tuple:
         keys = example_keys(key, batch["id"])
@@ -54,16 +75,10 @@ def score(
             rngs = example_rngs(_part(keys, "dropout"))
             return model.apply({"params": params, **model_state}, x_t, label, train=True, rngs=rngs)
 
-        return jnp.mean(losses(predict, batch, keys, augmented)), ({}, model_state)
+        images = jax.vmap(augmented)(batch["image"], _part(keys, "augment"))
+        return jnp.mean(losses(predict, images, keys)), ({}, model_state)
 
-    def measure(variables: Any, batch: Mapping, key: jax.Array) -> dict[str, jax.Array]:
-        predict = lambda x_t, label: model.apply(variables, x_t, label)
-        return {"loss": losses(predict, batch, example_keys(key, batch["id"]), augments.none())}
-
-    problem = Problem(model, inputs, dataset, loss, validation_part(data), measure)
-    check_trained(train, problem)
-    bound = lambda variables: bound_score(model, process, kind, label, variables)
-    return Plan(bound(variables), lambda run: bound(trained(run, train, problem)))
+    return loss
 
 
 def _part(keys: jax.Array, name: str) -> jax.Array:

@@ -25,10 +25,10 @@ import benchmark_speed as speed
 from absl import app, flags
 from benchmark_compare import Row, table
 from benchmark_memory import Memory
-from common import use_all_cores
 from peers import LIBRARIES, find_peers, library_versions
 
 from jaxdiff.evaluate.atomic import write_text
+from jaxdiff.study.machine import use_all_cores
 
 GROUPS = ("pgd", "attacks", "unet", "sampling", "memory")
 

@@ -22,7 +22,6 @@ import numpy as np
 from absl import app, flags
 from benchmark_attacks import Setting, Sizes, in_stages
 from benchmark_compare import table
-from common import in_words, use_all_cores
 from peers import find_peers, library_versions
 from tqdm import tqdm
 
@@ -31,6 +30,8 @@ from jaxdiff.chunks import in_chunks
 from jaxdiff.data import dataset
 from jaxdiff.evaluate.atomic import write_text
 from jaxdiff.models import ResNetCIFAR, as_classifier, load_npz, resnet_cifar_from_torch
+from jaxdiff.study.machine import use_all_cores
+from jaxdiff.study.words import in_words
 
 CHUNK, POINT = 50, 0.01
 PARTS = ("apgd-ce", "apgd-t", "fab-t", "square")

@@ -1,21 +1,19 @@
 """How cells are judged: a victory counts whoever saw it, both images meet the same draws, shares are averaged, NaN is lost."""
 
-import evaluation
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from draws import luck
-from ml_collections import ConfigDict
+from study.tiny import cell_of, linear, means, rows_of, victim_of
 
-from jaxdiff.attacks import lost
+from jaxdiff.attacks import deepfool, l2, lost
 from jaxdiff.attacks.stepwise import Stepwise, improve, start
 from jaxdiff.data import dataset
 from jaxdiff.defenses import protocols
 from jaxdiff.evaluate import Ledger, outcome, proportion, run_cell, summarise, worst_case
 from jaxdiff.evaluate.summary import robust
 
-L2 = {"name": "l2", "radius": 0.5}
 IDENTITY = lambda classifier, x, y, key: x
 
 
@@ -26,15 +24,7 @@ def digits():
 
 @pytest.fixture(scope="module")
 def weights():
-    """The mean images of the classes as a linear classifier, in order and right about many digits."""
-    train = dataset.digits("train").fetch(np.arange(300))
-    images = train["image"].reshape(300, -1)
-    means = np.stack([images[train["label"] == c].mean(0) for c in range(10)])
-    return {"w": jnp.asarray(means), "b": jnp.asarray(-0.5 * (means**2).sum(1))}
-
-
-def linear(p):
-    return lambda x, key: 4.0 * (p["w"] @ x.ravel() + p["b"])
+    return means(dataset.digits("train"))
 
 
 def waves(key, n):
@@ -46,26 +36,9 @@ def noisy(p):
     return lambda x, key: linear(p)(x, key) + 6.0 * waves(key, 10)
 
 
-def victim_of(weights, classifier=linear, defense=None, kind=evaluation.Victim):
-    return kind("linear", 10, weights, classifier, defense)
-
-
-def evaluation_of(digits, folder, victim, n=30):
-    config = ConfigDict({"seed": 0, "data": {"name": "digits"}})
-    section = ConfigDict({"n": n, "batch_size": 16, "slots": 4})
-    return evaluation.Evaluation(victim, evaluation.Setting.of(config, section, "attack", digits, folder))
-
-
-def rows_of(digits, folder, victim, cell, n=30):
-    return evaluation_of(digits, folder, victim, n).run("cell", cell)[0]
-
-
-class Disagreeing(evaluation.Victim):
-    """The judge's logits are a little off, as rounding makes them, only more so."""
-
-    def defended(self, weights):
-        exact = self.seen(weights, "exact")
-        return lambda x, key: exact(x, key) + 0.5 * jnp.cos(3.0 * jnp.arange(10.0))
+def disagreeing(p):
+    """What the judge sees is a little off, as rounding makes it, only more so: it is known by the clean image's company."""
+    return lambda x, key: linear(p)(x, key) + 0.5 * jnp.cos(3.0 * jnp.arange(10.0))
 
 
 def test_a_row_is_lost_where_the_attack_or_the_judge_says_so(tmp_path):
@@ -95,12 +68,9 @@ def test_a_row_is_lost_where_the_attack_or_the_judge_says_so(tmp_path):
 
 def test_a_victory_counts_though_the_judge_rounds_differently(digits, weights, tmp_path):
     """DeepFool goes hardly past the boundary; what it has won, and what was wrong for it, does not stand."""
-    victim = victim_of(weights, kind=Disagreeing)
-    cell = {
-        "threat": L2 | {"radius": 2.0},
-        "attack": {"name": "deepfool", "steps": 20, "overshoot": 1e-3, "classes": 10},
-    }
-    rows = rows_of(digits, tmp_path, victim, cell, n=100)
+    seen_by_the_attack = lambda classifier, defense: linear(weights)
+    cell = cell_of(deepfool(l2(2.0), 20, overshoot=1e-3, classes=10), 2.0, view=seen_by_the_attack)
+    rows = rows_of(digits, tmp_path, victim_of(weights, disagreeing), cell, n=100)
     batch = digits.fetch(np.array([row["id"] for row in rows]))
     seen = jax.vmap(lambda x: linear(weights)(x, None))(batch["image"]).argmax(1) != batch["label"]
     assert any(row["won"] and row["after"] == row["label"] for row in rows)  # the judge does disagree
@@ -109,13 +79,12 @@ def test_a_victory_counts_though_the_judge_rounds_differently(digits, weights, t
     assert not any(w and row["correct_before"] for w, row in zip(seen, rows, strict=True))
 
 
-def test_a_victory_beyond_the_radius_is_none(digits, weights, tmp_path, monkeypatch):
-    """A radius-free attack that has won wherever it went: to 0.9 x, which for some images is too far."""
+def test_a_victory_beyond_the_radius_is_none(digits, weights, tmp_path):
+    """An attack without a radius that has won wherever it went: to 0.9 x, which for some images is too far."""
     gone = lambda problem, best, i: improve(best, 0.9 * problem[1], jnp.asarray(True), jnp.asarray(0.0))
     attack = Stepwise(1, lambda problem: start(problem[1]), gone, lambda best: best)
-    monkeypatch.setattr(evaluation, "stages_of", lambda cell, classes: {"": lambda radius: attack})
-    cell = {"threat": L2 | {"radius": 0.35}, "attack": {"name": "ddn"}}
-    rows = [r for r in rows_of(digits, tmp_path, victim_of(weights), cell) if r["correct_before"]]
+    found = rows_of(digits, tmp_path, victim_of(weights, linear), cell_of(attack, 0.35))
+    rows = [row for row in found if row["correct_before"]]
     assert {row["won"] for row in rows} == {True, False}
     for row in rows:
         assert row["won"] is (row["found"] <= 0.35 * (1 + 1e-5))
@@ -124,11 +93,11 @@ def test_a_victory_beyond_the_radius_is_none(digits, weights, tmp_path, monkeypa
 
 def test_without_an_attack_before_is_after_and_shares_are_sums_of_votes(digits, weights, tmp_path):
     """Of 2 draws as many are right as of at_least(1, 2) and at_least(2, 2) say yes: their mean is the average."""
-    judges = {f"{k}-of-2": {"name": "at_least", "k": k, "n": 2} for k in (1, 2)}
-    judges |= {"average": {"name": "average", "n": 2}}
-    found, evaluated = {}, evaluation_of(digits, tmp_path, victim_of(weights, noisy))
+    judges = {f"{k}-of-2": protocols.at_least(k, 2) for k in (1, 2)}
+    judges |= {"average": protocols.average(2)}
+    found = {}
     for name, judge in judges.items():
-        rows, _ = evaluated.run(name, {"judge": judge})
+        rows = rows_of(digits, tmp_path / name, victim_of(weights, noisy), cell_of(judge=judge))
         assert all(row["correct_before"] is row["correct_after"] for row in rows)
         assert all(row["verdict_before"] == row["verdict"] for row in rows)
         found[name] = summarise(rows)
@@ -159,21 +128,18 @@ def test_what_stands_is_right_before_and_after(protocol, share):
 
 
 @pytest.mark.parametrize("name", ["average", "worst_of", "majority"])
-def test_what_was_lost_before_does_not_stand_though_it_is_right_after(
-    digits, weights, tmp_path, monkeypatch, name
-):
+def test_what_was_lost_before_does_not_stand_though_it_is_right_after(digits, weights, tmp_path, name):
     """An attack that hands the victim the mean of the class, marked as certain: what stands is what stood before."""
     help_out = lambda classifier, x, y, key: weights["w"][y].reshape(x.shape).at[0, 0, 0].set(1.0)
 
     def sometimes_certain(p):
         return lambda x, key: linear(p)(x, key) + 20.0 * waves(key, 10) * (x[0, 0, 0] < 0.9)
 
-    monkeypatch.setattr(evaluation, "stages_of", lambda cell, classes: {"": lambda radius: help_out})
-    victim = victim_of(weights, sometimes_certain)
-    rows = rows_of(digits, tmp_path, victim, {"judge": {"name": name, "n": 3}}, n=60)
+    cell = cell_of(help_out, judge=getattr(protocols, name)(3))
+    rows = rows_of(digits, tmp_path, victim_of(weights, sometimes_certain), cell, n=60)
     befores = {row["verdict_before"] for row in rows}
     assert 0.0 in befores and 1.0 in befores and (name != "average" or len(befores) > 2)
-    assert {row["verdict"] for row in rows} == {1.0}
+    assert {row["verdict"] for row in rows if row["verdict_before"]} == {1.0}
     for row in rows:
         assert row["share"] == row["verdict_before"] and robust(row) is (row["verdict_before"] > 0)
 
@@ -199,11 +165,6 @@ def test_shares_are_averaged_and_the_lowest_counts():
     assert summarise(a)["accuracy"] == pytest.approx(1.75 / 3)
     assert worst_case([a, b])["accuracy"] == worst_case([b, a])["accuracy"] == pytest.approx(1.0 / 3)
     assert [robust(r) for r in b] == [True, True, False]
-    for first, second, stage in ((0.5, 0.75, "a"), (0.75, 0.5, "b"), (1.0, 1.0, "b")):
-        before = evaluation._added(None, row(0, first, queries=3), "a")
-        both = evaluation._added(before, row(0, second, queries=4), "b")
-        assert both["share"] == min(first, second) and both["stage"] == stage
-        assert both["queries"] == 7 and both["seconds"] == 2.0
 
 
 def test_the_interval_of_shares_lies_between_those_of_whole_numbers():
@@ -218,25 +179,41 @@ def noise_before(p):
     return lambda x, key: x + waves(key, x.size).reshape(x.shape)
 
 
-def test_survivors_on_a_random_victim_are_decided_by_votes(digits, weights, tmp_path, monkeypatch):
-    """Without `judge` an AutoAttack is judged by a majority of 5 draws, here after two attacks that change nothing."""
-    monkeypatch.setattr(evaluation, "stages_of", lambda cell, classes: {s: lambda r: IDENTITY for s in "ab"})
-    evaluated = evaluation_of(digits, tmp_path, victim_of(weights, defense=noise_before))
-    cell = {"threat": L2, "autoattack": {"name": "standard"}}
-    rows, _ = evaluated.run("cell", cell)
-    explicit, _ = evaluated.run("explicit", cell | {"judge": {"name": "majority", "n": 5}})
+def test_survivors_on_a_random_victim_are_decided_by_votes(digits, weights, tmp_path):
+    """Without a judge an ensemble is judged by a majority of 5 draws, here after two attacks that change nothing."""
+    victim, both = victim_of(weights, linear, noise_before), {"a": IDENTITY, "b": IDENTITY}
+    rows = rows_of(digits, tmp_path / "votes", victim, cell_of(both, 0.5))
+    explicit = rows_of(digits, tmp_path / "said", victim, cell_of(both, 0.5, judge=protocols.majority(5)))
     assert all(row["correct_before"] is row["correct_after"] for row in rows)
     assert {row["verdict"] for row in rows} == {0.0, 1.0}
     numbers = lambda rows: [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
     assert numbers(rows) == numbers(explicit)
-    rand = {"threat": L2, "autoattack": {"name": "rand"}}
-    assert evaluation.judged_cell(victim_of(weights), rand)["judge"] == {"name": "majority", "n": 5}
-    assert evaluation.judged_cell(victim_of(weights), cell) == cell
+    assert "verdict" not in rows_of(digits, tmp_path / "one", victim, cell_of(IDENTITY, 0.5))[0]
+    sure = victim_of(weights, linear)
+    assert "verdict" not in rows_of(digits, tmp_path / "sure", sure, cell_of(both, 0.5))[0]
+
+
+def test_the_next_attack_of_an_ensemble_meets_what_the_votes_have_left(digits, weights, tmp_path):
+    """The first makes all that it can lost for good; the second, which would undo that, gets the others alone."""
+    black = lambda classifier, x, y, key: jnp.where(y % 2 == 0, 0.0 * x, x)
+    back = lambda classifier, x, y, key: x.at[0, 0, 0].set(1.0)
+    sums = lambda p: (
+        lambda x, key: jnp.where(jnp.sum(x) > 0.0, linear(p)(x, key), -jnp.arange(10.0) % 10 - 100.0)
+    )
+    victim = victim_of(weights, sums, lambda p: lambda x, key: x)
+    rows = rows_of(digits, tmp_path, victim, cell_of({"black": black, "back": back}), n=40)
+    standing = [row for row in rows if row["verdict_before"] == 1.0]
+    assert {row["label"] % 2 for row in standing} == {0, 1}
+    for row in standing:
+        if row["label"] and row["label"] % 2 == 0:
+            assert row["attack"] == 0 and row["verdict"] == 0.0 and row["linf"] < 1.5
+        elif row["label"]:
+            assert row["attack"] != 0
 
 
 def test_a_random_victim_is_drawn_once_more(digits, weights, tmp_path):
     """One draw is the same before and after; `final` is another one, as often right."""
-    rows = rows_of(digits, tmp_path, victim_of(weights, defense=noise_before), {}, n=100)
+    rows = rows_of(digits, tmp_path, victim_of(weights, linear, noise_before), cell_of(), n=100)
     assert all(row["before"] == row["after"] for row in rows)
     pairs = {(row["final"], row["correct_after"]) for row in rows}
     assert len(pairs) == 4
@@ -250,7 +227,7 @@ def test_a_draw_that_is_not_finite_is_reported(digits, weights, tmp_path):
     def breaking(p):
         return lambda x, key: jnp.where(luck(key) < 0.1, jnp.nan, linear(p)(x, key))
 
-    cell = {"judge": {"name": "at_least", "k": 1, "n": 3}}
+    cell = cell_of(judge=protocols.at_least(1, 3))
     rows = rows_of(digits, tmp_path, victim_of(weights, breaking), cell, n=60)
     broken = [row for row in rows if not row["finite"]]
     assert 0 < summarise(rows)["nonfinite"] == len(broken) < len(rows)
@@ -260,23 +237,22 @@ def test_a_draw_that_is_not_finite_is_reported(digits, weights, tmp_path):
     assert all(robust(row) is (row["verdict"] == 1.0) for row in rows if row["finite"])
 
 
-def test_a_broken_image_without_a_radius_reaches_the_judge(digits, weights, tmp_path, monkeypatch):
-    broken = lambda classifier, x, y, key: x * jnp.nan
-    monkeypatch.setattr(evaluation, "stages_of", lambda cell, classes: {"": lambda radius: broken})
-    cell = {"threat": {"name": "linf", "radius": 0.1}, "attack": {"name": "ddn"}}
-    rows = rows_of(digits, tmp_path, victim_of(weights), cell, n=8)
+def test_a_broken_image_without_a_radius_reaches_the_judge(digits, weights, tmp_path):
+    gone = lambda problem, best, i: best._replace(x=problem[1] * jnp.nan)
+    broken = Stepwise(1, lambda problem: start(problem[1]), gone, lambda best: best)
+    rows = rows_of(digits, tmp_path, victim_of(weights, linear), cell_of(broken, 0.1), n=8)
     assert not any(row["finite"] or row["correct_after"] or robust(row) for row in rows)
 
 
-def test_the_judge_draws_what_the_attacker_saw(digits, weights, tmp_path, monkeypatch):
+def test_the_judge_draws_what_the_attacker_saw(digits, weights, tmp_path):
     """An attack that only writes down whether the classifier it was shown was right says what the verdict will be."""
 
     def note(classifier, x, y, key):
         return x.at[0, 0, 0].set(jnp.where(lost(classifier(x, jax.random.fold_in(key, 7)), y), 0.0, 1.0))
 
-    monkeypatch.setattr(evaluation, "stages_of", lambda cell, classes: {"": lambda radius: note})
     unseen = {"w": weights["w"].at[:, 0].set(0.0), "b": weights["b"]}
-    rows = rows_of(digits, tmp_path, victim_of(unseen, noisy), {"judge": {"name": "one_shot", "known": True}})
+    cell = cell_of(note, judge=protocols.known_randomness(protocols.one_shot()))
+    rows = rows_of(digits, tmp_path, victim_of(unseen, noisy), cell)
     assert {row["verdict"] for row in rows} == {0.0, 1.0}
     assert all((row["linf"] > 0.5) == (row["verdict"] == 1.0) for row in rows)
 
@@ -298,12 +274,13 @@ def test_who_knows_the_draws_does_better(digits, weights, tmp_path):
         gap = lambda x: jax.nn.log_softmax(classifier(x, key))[y]
         return jnp.clip(x - 0.1 * jnp.sign(jax.grad(gap)(x)), 0.0, 1.0)
 
-    verdicts, evaluated = {}, evaluation_of(digits, tmp_path, victim_of(weights, scrambled))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation, "stages_of", lambda cell, classes: {"": lambda radius: step})
-        for known in (True, False):
-            rows, _ = evaluated.run(str(known), {"judge": {"name": "one_shot", "known": known}})
-            verdicts[known] = np.array([row["verdict"] for row in rows])
+    verdicts = {}
+    for known in (True, False):
+        judge = protocols.known_randomness(protocols.one_shot()) if known else protocols.one_shot()
+        rows = rows_of(
+            digits, tmp_path / str(known), victim_of(weights, scrambled), cell_of(step, judge=judge)
+        )
+        verdicts[known] = np.array([row["verdict"] for row in rows])
     assert np.mean(verdicts[True]) < np.mean(verdicts[False])
 
 
