@@ -6,23 +6,26 @@ objectives   cross_entropy, margin, dlr, kl, targeted ones; with an ascent `unta
 attacks      fab, fab_targeted, deepfool, ddn, carlini_wagner, pixels, stadv, hop_skip_jump, boundary, synthesise, ...
 ensembles    autoattack.standard, rand, plus
 batches      `jax.vmap`, `pooled`, `autoattack.in_order`
+
+The public names are those below, wherever their files lie. A file imports from lines above its own, and from its own room:
+
+    threats   objectives   stepwise                       where, what for, and how an attack runs
+    precision   then   attack   then   transforms   pool
+    ascents                                               by gradients
+    least   queries   universal   stadv   synthesis       the nearest, without gradients, one for all; flows; images of a class
+    multi   then   autoattack                             several in turn
 """
 
-from jaxdiff.attacks import ascent, autoattack, directions, objectives, patch, threat, universal
-from jaxdiff.attacks.apgd import apgd
-from jaxdiff.attacks.apgd_l1 import apgd_l1
-from jaxdiff.attacks.ascent import fgsm, pgd
+from jaxdiff.attacks import autoattack, objectives, universal
+from jaxdiff.attacks.ascents import ascent, directions
+from jaxdiff.attacks.ascents.apgd import apgd
+from jaxdiff.attacks.ascents.apgd_l1 import apgd_l1
+from jaxdiff.attacks.ascents.ascent import fgsm, pgd
 from jaxdiff.attacks.attack import as_stepwise, lost, restarts, targeted, untargeted
-from jaxdiff.attacks.boundary import boundary
-from jaxdiff.attacks.carlini_wagner import carlini_wagner
-from jaxdiff.attacks.ddn import ddn
-from jaxdiff.attacks.deepfool import deepfool
-from jaxdiff.attacks.estimate import nes, spsa
-from jaxdiff.attacks.fab import fab, fab_targeted
-from jaxdiff.attacks.flow import flow_field, warp
-from jaxdiff.attacks.fourier import fourier_l2, low_frequency
-from jaxdiff.attacks.hop_skip_jump import hop_skip_jump
-from jaxdiff.attacks.l1 import l1
+from jaxdiff.attacks.least.carlini_wagner import carlini_wagner
+from jaxdiff.attacks.least.ddn import ddn
+from jaxdiff.attacks.least.deepfool import deepfool
+from jaxdiff.attacks.least.fab import fab, fab_targeted
 from jaxdiff.attacks.multi import multi_targeted
 from jaxdiff.attacks.objectives import (
     cross_entropy,
@@ -33,16 +36,24 @@ from jaxdiff.attacks.objectives import (
     targeted_dlr,
     targeted_margin,
 )
-from jaxdiff.attacks.one_pixel import pixels
 from jaxdiff.attacks.pool import pooled
-from jaxdiff.attacks.rotation import rotation_translation, worst_of_k
-from jaxdiff.attacks.square import square_l1, square_l2, square_linf
+from jaxdiff.attacks.queries.boundary import boundary
+from jaxdiff.attacks.queries.estimate import nes, spsa
+from jaxdiff.attacks.queries.hop_skip_jump import hop_skip_jump
+from jaxdiff.attacks.queries.one_pixel import pixels
+from jaxdiff.attacks.queries.rotation import rotation_translation, worst_of_k
+from jaxdiff.attacks.queries.square import square_l1, square_l2, square_linf
+from jaxdiff.attacks.queries.transfer import ensemble, transfer
 from jaxdiff.attacks.stadv import flow_ascent, run_with_flow, stadv, stadv_original
 from jaxdiff.attacks.stepwise import Best, Stepwise
 from jaxdiff.attacks.synthesis import stay_near, synthesise
-from jaxdiff.attacks.threat import Threat, l2, linf
-from jaxdiff.attacks.transfer import ensemble, transfer
+from jaxdiff.attacks.threats import threat
+from jaxdiff.attacks.threats.flow import flow_field, warp
+from jaxdiff.attacks.threats.fourier import fourier_l2, low_frequency
+from jaxdiff.attacks.threats.l1 import l1
+from jaxdiff.attacks.threats.threat import Threat, l2, linf
 from jaxdiff.attacks.transforms import against_mean, averaged, bpda, defend, eot, eot_logits
+from jaxdiff.attacks.universal import patch
 
 __all__ = [
     "Best",

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool
 from jaxdiff import checks
 from jaxdiff.attacks.objectives import margin
 from jaxdiff.attacks.stepwise import Stepwise, choose, improve, in_turn, measured, start
-from jaxdiff.attacks.threat import Threat
+from jaxdiff.attacks.threats.threat import Threat
 from jaxdiff.types import Ascent, Attack, Label, Logits, Objective, Scalar
 
 RUNS, JUDGE = (int.from_bytes(name, "big") for name in (b"runs", b"jdge"))

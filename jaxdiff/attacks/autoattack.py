@@ -17,17 +17,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, ScalarLike
 
 from jaxdiff import checks
-from jaxdiff.attacks.apgd import apgd
-from jaxdiff.attacks.apgd_l1 import apgd_l1
+from jaxdiff.attacks.ascents.apgd import apgd
+from jaxdiff.attacks.ascents.apgd_l1 import apgd_l1
 from jaxdiff.attacks.attack import as_stepwise, lost, restarts, untargeted
-from jaxdiff.attacks.fab import fab, fab_targeted
-from jaxdiff.attacks.l1 import l1
+from jaxdiff.attacks.least.fab import fab, fab_targeted
 from jaxdiff.attacks.multi import multi_targeted
 from jaxdiff.attacks.objectives import cross_entropy, dlr, margin, targeted_dlr, targeted_margin
 from jaxdiff.attacks.pool import check_pool, checked_batch, run_pool
-from jaxdiff.attacks.square import square_l1, square_l2, square_linf
+from jaxdiff.attacks.queries.square import square_l1, square_l2, square_linf
 from jaxdiff.attacks.stepwise import Best, Stepwise, choose, marked, start
-from jaxdiff.attacks.threat import Threat, l2, linf
+from jaxdiff.attacks.threats.l1 import l1
+from jaxdiff.attacks.threats.threat import Threat, l2, linf
 from jaxdiff.attacks.transforms import averaged
 from jaxdiff.chunks import in_chunks
 from jaxdiff.types import Attack, Classifier, PRNGKeys

@@ -9,7 +9,7 @@ from jaxtyping import Array, Int
 
 from jaxdiff import checks
 from jaxdiff.attacks.attack import as_stepwise, check_parts, lost
-from jaxdiff.attacks.minimal import likeliest_others
+from jaxdiff.attacks.least.minimal import likeliest_others
 from jaxdiff.attacks.stepwise import Problem, Stepwise, in_turn
 from jaxdiff.types import Ascent, TargetedObjective
 

@@ -18,9 +18,9 @@ from jaxtyping import Array, Float, ScalarLike
 
 from jaxdiff import checks
 from jaxdiff.attacks.attack import targeted, untargeted
-from jaxdiff.attacks.flow import flow_field, flow_smoothness, warp
 from jaxdiff.attacks.objectives import margin
 from jaxdiff.attacks.stepwise import Best, Stepwise, finite, improve, latest, measured, start
+from jaxdiff.attacks.threats.flow import flow_field, flow_smoothness, warp
 from jaxdiff.floats import wide_dtype
 from jaxdiff.types import Image
 

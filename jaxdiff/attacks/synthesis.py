@@ -17,8 +17,8 @@ import optax
 from jaxtyping import Array, ScalarLike
 
 from jaxdiff import checks
+from jaxdiff.attacks.ascents.directions import check_direction
 from jaxdiff.attacks.attack import lost
-from jaxdiff.attacks.directions import check_direction
 from jaxdiff.attacks.objectives import log_softmax, targeted_cross_entropy
 from jaxdiff.attacks.precision import in_float32
 from jaxdiff.attacks.stepwise import Stepwise, ascent_gradient, improve, start

@@ -12,12 +12,12 @@ import numpy as np
 from jaxtyping import Array, ScalarLike
 
 from jaxdiff import checks
-from jaxdiff.attacks.ascent import pgd
+from jaxdiff.attacks.ascents.ascent import pgd
 from jaxdiff.attacks.attack import lost, untargeted
 from jaxdiff.attacks.objectives import cross_entropy, dlr, margin
-from jaxdiff.attacks.square import square_linf
+from jaxdiff.attacks.queries.square import square_linf
 from jaxdiff.attacks.stepwise import Stepwise, finite
-from jaxdiff.attacks.threat import linf
+from jaxdiff.attacks.threats.threat import linf
 from jaxdiff.defenses.symptoms import (
     RESOLUTION,
     ROUNDING,

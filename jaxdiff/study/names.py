@@ -5,6 +5,7 @@ There is no registry: the `__all__` of a module lists what there is.
 
 import importlib
 import pkgutil
+import sys
 import types
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +28,8 @@ def name_of(function: Any) -> str:
             package = importlib.import_module(".".join(inside[:depth]))
             if getattr(package, name, None) is function:
                 return ".".join([*inside[1:depth], name])
+            if getattr(package, inside[-1], None) is sys.modules[module]:
+                return ".".join([*inside[1:depth], inside[-1], name])
         module = ".".join(inside[1:])
     return f"{module}.{name}"
 
@@ -49,13 +52,17 @@ def function_of(name: Any) -> Callable:
 
 
 def _module(name: str) -> types.ModuleType:
-    """A module of jaxdiff, or else of anybody; an error inside of it is its own."""
+    """A module of jaxdiff, or else of anybody, where it lies or where a package shows it; an error inside of it is its own."""
     for path in (f"{HOME}.{name}", name):
         try:
             return importlib.import_module(path)
         except ModuleNotFoundError as error:
             if not error.name or not (path == error.name or path.startswith(error.name + ".")):
                 raise
+            package, _, last = path.rpartition(".")
+            shown = getattr(sys.modules.get(package), last, None)
+            if isinstance(shown, types.ModuleType):
+                return shown
     ours = [module.name for module in pkgutil.iter_modules(importlib.import_module(HOME).__path__)]
     raise ValueError(
         f"There is no module {name!r}{nearest(name, ours)} It is neither in jaxdiff nor elsewhere: is it installed, or its "

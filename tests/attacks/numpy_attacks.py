@@ -9,7 +9,7 @@ from every_attack import linear
 
 from jaxdiff import attacks
 from jaxdiff.attacks import patch, universal
-from jaxdiff.attacks.patch import random_placement
+from jaxdiff.attacks.universal.patch import random_placement
 
 KEY = jax.random.key(0)
 STARTS = np.random.default_rng(2).uniform(size=(3, 4, 4, 1)).astype(np.float32)

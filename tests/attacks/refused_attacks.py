@@ -9,10 +9,10 @@ from known_models import three_sums
 
 from jaxdiff import attacks as a
 from jaxdiff.attacks import directions, patch, universal
-from jaxdiff.attacks.estimate import nes_gradient
-from jaxdiff.attacks.patch import Placement, random_placement, square_mask
-from jaxdiff.attacks.rotation import rotate_translate
+from jaxdiff.attacks.queries.estimate import nes_gradient
+from jaxdiff.attacks.queries.rotation import rotate_translate
 from jaxdiff.attacks.stadv import flow_lbfgs
+from jaxdiff.attacks.universal.patch import Placement, random_placement, square_mask
 
 NAN, INF = float("nan"), float("inf")
 KEY, IMAGE, LABEL = jax.random.key(0), jnp.full((4, 4, 1), 0.5), jnp.asarray(0)

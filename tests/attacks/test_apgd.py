@@ -8,8 +8,8 @@ import pytest
 from known_models import INSIDE, SHAPE, mlp
 from rows import slow_but
 
-from jaxdiff.attacks.apgd import apgd, check_iterations
-from jaxdiff.attacks.apgd_l1 import apgd_l1
+from jaxdiff.attacks.ascents.apgd import apgd, check_iterations
+from jaxdiff.attacks.ascents.apgd_l1 import apgd_l1
 from jaxdiff.attacks.attack import lost, untargeted
 from jaxdiff.attacks.multi import multi_targeted
 from jaxdiff.attacks.objectives import (
@@ -19,7 +19,7 @@ from jaxdiff.attacks.objectives import (
     targeted_margin,
 )
 from jaxdiff.attacks.pool import pooled
-from jaxdiff.attacks.threat import Threat, l2, linf
+from jaxdiff.attacks.threats.threat import Threat, l2, linf
 
 RADIUS = 0.1
 RADII = {"linf": RADIUS, "l2": RADIUS, "l1": 2.0, "l1_small": 2.0}

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from jaxdiff import models
-from jaxdiff.attacks.apgd import apgd, check_iterations
+from jaxdiff.attacks.ascents.apgd import apgd, check_iterations
 from jaxdiff.attacks.attack import untargeted
 from jaxdiff.attacks.multi import multi_targeted
 from jaxdiff.attacks.objectives import cross_entropy, dlr, targeted_dlr
-from jaxdiff.attacks.threat import l2, linf
+from jaxdiff.attacks.threats.threat import l2, linf
 from jaxdiff.models.layers import IMAGENET_MEAN, IMAGENET_STD
 
 torch = pytest.importorskip("torch")

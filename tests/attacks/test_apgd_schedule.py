@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdiff.attacks.apgd import apgd
-from jaxdiff.attacks.apgd_l1 import _plan, apgd_l1
-from jaxdiff.attacks.threat import l2, linf
+from jaxdiff.attacks.ascents.apgd import apgd
+from jaxdiff.attacks.ascents.apgd_l1 import _plan, apgd_l1
+from jaxdiff.attacks.threats.threat import l2, linf
 
 RADIUS = 0.1
 KEY = jax.random.key(0)

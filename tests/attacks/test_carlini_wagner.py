@@ -7,7 +7,7 @@ import pytest
 from known_models import INSIDE, KEY, SHAPE, clear_winner, curved
 from rows import slow_but
 
-from jaxdiff.attacks.carlini_wagner import carlini_wagner
+from jaxdiff.attacks.least.carlini_wagner import carlini_wagner
 
 
 @pytest.mark.parametrize(

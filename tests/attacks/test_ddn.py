@@ -7,7 +7,7 @@ import pytest
 from known_models import INSIDE, KEY, SHAPE, clear_winner, curved
 from rows import slow_but
 
-from jaxdiff.attacks.ddn import ddn
+from jaxdiff.attacks.least.ddn import ddn
 
 
 @pytest.mark.parametrize("classes", slow_but([2, 3, 10], 2, 10))

@@ -9,9 +9,9 @@ import pytest
 from rows import slow_but
 
 from jaxdiff.attacks import l2, linf
-from jaxdiff.attacks.boundary import boundary
-from jaxdiff.attacks.hop_skip_jump import hop_skip_jump
 from jaxdiff.attacks.pool import pooled
+from jaxdiff.attacks.queries.boundary import boundary
+from jaxdiff.attacks.queries.hop_skip_jump import hop_skip_jump
 
 SHAPE = (4, 6, 2)
 W = jax.random.normal(jax.random.key(3), (3, 48))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from known_models import DUAL, INSIDE, KEY, ORDER, SHAPE, curved, near_boundaries, run_jitted
 
-from jaxdiff.attacks.deepfool import deepfool
-from jaxdiff.attacks.l1 import l1
-from jaxdiff.attacks.threat import l2, linf
+from jaxdiff.attacks.least.deepfool import deepfool
+from jaxdiff.attacks.threats.l1 import l1
+from jaxdiff.attacks.threats.threat import l2, linf
 
 THREATS = {"linf": linf, "l2": l2, "l1": l1}
 

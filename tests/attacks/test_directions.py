@@ -7,8 +7,8 @@ import optax
 import pytest
 
 from jaxdiff.attacks import l2, linf, pgd
-from jaxdiff.attacks.directions import adam, looked_ahead, momentum, nesterov, steepest
-from jaxdiff.attacks.l1 import l1
+from jaxdiff.attacks.ascents.directions import adam, looked_ahead, momentum, nesterov, steepest
+from jaxdiff.attacks.threats.l1 import l1
 
 X = jnp.array([0.5, 0.5, 0.5, 0.5]).reshape(2, 2, 1)
 W = jnp.array([4.0, -2.0, 1.0, 1.0]).reshape(2, 2, 1)

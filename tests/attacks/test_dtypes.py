@@ -9,9 +9,9 @@ from known_models import known_margins
 from rows import slow_but
 
 from jaxdiff.attacks import linf, margin, nes, untargeted, warp
-from jaxdiff.attacks.patch import Placement, place, square_mask
 from jaxdiff.attacks.precision import towards
-from jaxdiff.attacks.rotation import rotate_translate
+from jaxdiff.attacks.queries.rotation import rotate_translate
+from jaxdiff.attacks.universal.patch import Placement, place, square_mask
 
 HALF = (jnp.bfloat16, jnp.float16)
 KEY = jax.random.key(0)

@@ -7,7 +7,7 @@ import pytest
 from rows import slow_but
 
 from jaxdiff.attacks import directions, l2, linf, margin, pgd, untargeted
-from jaxdiff.attacks.estimate import nes, nes_gradient, spsa
+from jaxdiff.attacks.queries.estimate import nes, nes_gradient, spsa
 
 SHAPE = (4, 3, 1)
 D = 12

@@ -7,10 +7,10 @@ import pytest
 from known_models import DUAL, INSIDE, KEY, ORDER, SHAPE, curved, near_boundaries, run_jitted
 from rows import slow_but
 
-from jaxdiff.attacks.fab import _random_start, fab, fab_targeted
-from jaxdiff.attacks.l1 import l1
-from jaxdiff.attacks.minimal import GRADIENTS_AT_ONCE, boundaries, highest
-from jaxdiff.attacks.threat import l2, linf
+from jaxdiff.attacks.least.fab import _random_start, fab, fab_targeted
+from jaxdiff.attacks.least.minimal import GRADIENTS_AT_ONCE, boundaries, highest
+from jaxdiff.attacks.threats.l1 import l1
+from jaxdiff.attacks.threats.threat import l2, linf
 
 THREATS = {"linf": linf, "l2": l2, "l1": l1}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxdiff.attacks import pgd
-from jaxdiff.attacks.flow import bilinear, flow_field, flow_smoothness, warp
+from jaxdiff.attacks.threats.flow import bilinear, flow_field, flow_smoothness, warp
 
 SHAPES = [(5, 7, 3), (1, 6, 1)]
 WARP = jax.jit(warp, static_argnums=2)

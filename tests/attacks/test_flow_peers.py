@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdiff.attacks.flow import warp
 from jaxdiff.attacks.stadv import stadv
+from jaxdiff.attacks.threats.flow import warp
 
 pytestmark = pytest.mark.peers
 torch = pytest.importorskip("torch")

@@ -9,8 +9,8 @@ from scipy.fft import dctn, idctn
 from scipy.optimize import linprog
 
 from jaxdiff.attacks import l2, linf, pgd
-from jaxdiff.attacks.fourier import fourier_l2, low_frequency
-from jaxdiff.attacks.l1 import l1
+from jaxdiff.attacks.threats.fourier import fourier_l2, low_frequency
+from jaxdiff.attacks.threats.l1 import l1
 
 SHAPE = (6, 8, 2)
 W = jax.random.normal(jax.random.key(7), SHAPE)

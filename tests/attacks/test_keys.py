@@ -9,7 +9,7 @@ from rows import slow_but
 
 from jaxdiff import attacks as a
 from jaxdiff.attacks import autoattack, patch, universal
-from jaxdiff.attacks.one_pixel import pixel_evolution
+from jaxdiff.attacks.queries.one_pixel import pixel_evolution
 from jaxdiff.attacks.stadv import flow_ascent, flow_lbfgs
 from jaxdiff.attacks.stepwise import Stepwise, start
 

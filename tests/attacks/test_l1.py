@@ -7,8 +7,8 @@ import pytest
 from scipy.optimize import minimize
 
 from jaxdiff.attacks import pgd
-from jaxdiff.attacks.l1 import l1
-from jaxdiff.attacks.threat import linf
+from jaxdiff.attacks.threats.l1 import l1
+from jaxdiff.attacks.threats.threat import linf
 
 SHAPE = (5, 4, 1)
 W = jax.random.normal(jax.random.key(7), SHAPE)

@@ -10,21 +10,21 @@ from known_models import KEY, ORDER, SHAPE, known_margins, mlp
 from rows import slow_but
 
 from jaxdiff.attacks import autoattack, directions
-from jaxdiff.attacks.apgd import apgd
-from jaxdiff.attacks.apgd_l1 import apgd_l1
-from jaxdiff.attacks.ascent import fgsm, pgd
+from jaxdiff.attacks.ascents.apgd import apgd
+from jaxdiff.attacks.ascents.apgd_l1 import apgd_l1
+from jaxdiff.attacks.ascents.ascent import fgsm, pgd
 from jaxdiff.attacks.attack import targeted, untargeted
-from jaxdiff.attacks.carlini_wagner import carlini_wagner
-from jaxdiff.attacks.deepfool import deepfool
-from jaxdiff.attacks.estimate import nes
-from jaxdiff.attacks.fab import fab, fab_targeted
-from jaxdiff.attacks.l1 import l1
+from jaxdiff.attacks.least.carlini_wagner import carlini_wagner
+from jaxdiff.attacks.least.deepfool import deepfool
+from jaxdiff.attacks.least.fab import fab, fab_targeted
 from jaxdiff.attacks.multi import multi_targeted
 from jaxdiff.attacks.objectives import cross_entropy, margin, targeted_dlr
-from jaxdiff.attacks.one_pixel import pixels
 from jaxdiff.attacks.pool import pooled
-from jaxdiff.attacks.square import square_l1, square_l2, square_linf
-from jaxdiff.attacks.threat import l2, linf
+from jaxdiff.attacks.queries.estimate import nes
+from jaxdiff.attacks.queries.one_pixel import pixels
+from jaxdiff.attacks.queries.square import square_l1, square_l2, square_linf
+from jaxdiff.attacks.threats.l1 import l1
+from jaxdiff.attacks.threats.threat import l2, linf
 
 CLASSES = 5
 

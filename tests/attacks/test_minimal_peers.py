@@ -6,11 +6,11 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdiff.attacks.carlini_wagner import carlini_wagner
-from jaxdiff.attacks.ddn import ddn
-from jaxdiff.attacks.deepfool import deepfool
-from jaxdiff.attacks.fab import fab, fab_targeted
-from jaxdiff.attacks.threat import l2, linf
+from jaxdiff.attacks.least.carlini_wagner import carlini_wagner
+from jaxdiff.attacks.least.ddn import ddn
+from jaxdiff.attacks.least.deepfool import deepfool
+from jaxdiff.attacks.least.fab import fab, fab_targeted
+from jaxdiff.attacks.threats.threat import l2, linf
 
 pytestmark = pytest.mark.peers
 SHAPE, CLASSES, COUNT = (8, 8, 1), 5, 48

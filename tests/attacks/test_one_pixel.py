@@ -9,8 +9,8 @@ import pytest
 
 from jaxdiff.attacks.attack import untargeted
 from jaxdiff.attacks.objectives import margin
-from jaxdiff.attacks.one_pixel import paint, pixel_evolution, pixels
 from jaxdiff.attacks.pool import pooled
+from jaxdiff.attacks.queries.one_pixel import paint, pixel_evolution, pixels
 
 SHAPE = (6, 5, 2)
 W = jax.random.normal(jax.random.key(7), SHAPE)

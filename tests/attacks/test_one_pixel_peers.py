@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdiff.attacks.one_pixel import pixels
+from jaxdiff.attacks.queries.one_pixel import pixels
 
 torch = pytest.importorskip("torch")
 torchattacks = pytest.importorskip("torchattacks")

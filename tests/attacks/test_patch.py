@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdiff.attacks.patch import (
+from jaxdiff.attacks.universal.patch import (
     Placement,
     apply_patch,
     circle_mask,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog, minimize
 
-from jaxdiff.attacks.planes import free, plane_l1, plane_l2, plane_linf
+from jaxdiff.attacks.threats.planes import free, plane_l1, plane_l2, plane_linf
 
 PLANES = {"linf": plane_linf, "l2": plane_l2, "l1": plane_l1}
 ORDER = {"linf": np.inf, "l2": 2, "l1": 1}

@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import affine_transform
 
 from jaxdiff.attacks import margin, untargeted
-from jaxdiff.attacks.rotation import rotate_translate, rotation_translation, worst_of_k
+from jaxdiff.attacks.queries.rotation import rotate_translate, rotation_translation, worst_of_k
 
 X = jax.random.uniform(jax.random.key(2), (8, 8, 3))
 WIDE = jax.random.uniform(jax.random.key(3), (6, 9, 1))

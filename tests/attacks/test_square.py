@@ -9,7 +9,7 @@ from rows import slow_but
 from jaxdiff.attacks.attack import untargeted
 from jaxdiff.attacks.objectives import margin
 from jaxdiff.attacks.pool import pooled
-from jaxdiff.attacks.square import fraction, pyramids, square_l1, square_l2, square_linf
+from jaxdiff.attacks.queries.square import fraction, pyramids, square_l1, square_l2, square_linf
 from jaxdiff.attacks.stepwise import start
 
 RADIUS = 0.1

@@ -7,7 +7,7 @@ import pytest
 
 from jaxdiff.attacks.attack import untargeted
 from jaxdiff.attacks.objectives import margin
-from jaxdiff.attacks.square import square_l2, square_linf
+from jaxdiff.attacks.queries.square import square_l2, square_linf
 
 torch = pytest.importorskip("torch")
 torchattacks = pytest.importorskip("torchattacks")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from jaxdiff.attacks import margin
-from jaxdiff.attacks.flow import flow_smoothness, warp
 from jaxdiff.attacks.pool import pooled
 from jaxdiff.attacks.stadv import flow_ascent, flow_lbfgs, run_with_flow, stadv, stadv_original
+from jaxdiff.attacks.threats.flow import flow_smoothness, warp
 
 ROWS, COLUMNS = jnp.arange(6.0)[:, None], jnp.arange(8.0)[None]
 PLACES = jnp.array([[2.5, 2.9], [3.0, 3.2], [2.0, 4.1], [3.0, 3.8]])

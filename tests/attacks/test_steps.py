@@ -10,7 +10,7 @@ from rows import slow_but
 from scipy.special import ndtr
 
 from jaxdiff.attacks import apgd, apgd_l1, boundary, carlini_wagner, ddn, hop_skip_jump, l1, l2, linf
-from jaxdiff.attacks.square import square_l2, square_linf
+from jaxdiff.attacks.queries.square import square_l2, square_linf
 from jaxdiff.attacks.stepwise import start
 
 KEY = jax.random.key(5)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxdiff.attacks import cross_entropy, linf, margin, pgd, restarts, targeted, untargeted
+from jaxdiff.attacks.queries.transfer import ensemble, transfer
 from jaxdiff.attacks.stepwise import start
-from jaxdiff.attacks.transfer import ensemble, transfer
 
 X = jnp.full((8,), 0.5)
 Y = jnp.asarray(0)

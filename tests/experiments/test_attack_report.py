@@ -13,7 +13,7 @@ import pytest
 import report
 from ml_collections import ConfigDict
 
-from jaxdiff.attacks.flow import warp
+from jaxdiff.attacks.threats.flow import warp
 from jaxdiff.data import dataset
 
 

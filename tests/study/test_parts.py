@@ -8,14 +8,17 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxdiff import attacks, data, defenses, diffusion, models, train
-from jaxdiff.attacks import directions
+from jaxdiff.attacks import autoattack, directions, patch, universal
 from jaxdiff.data import augment, dataset
 from jaxdiff.diffusion import grids, solvers
 from jaxdiff.study import Bound, build, completed, part
 from jaxdiff.study.names import function_of, name_of
 from jaxdiff.study.parts import needs
 
-PACKAGES = (attacks, augment, data, dataset, defenses, diffusion, directions, grids, models, solvers, train)
+PACKAGES = (
+    *(attacks, autoattack, directions, patch, universal),
+    *(augment, data, dataset, defenses, diffusion, grids, models, solvers, train),
+)
 PUBLIC = [
     getattr(package, name)
     for package in PACKAGES
@@ -31,6 +34,11 @@ def test_every_public_function_is_found_by_its_name():
         assert function_of(name_of(function)) is function
     assert name_of(attacks.pgd) == "attacks.pgd" and name_of(models.UNet) == "models.UNet"
     assert name_of(grids.uniform) == "diffusion.grids.uniform"
+    assert (
+        name_of(directions.momentum) == "attacks.directions.momentum"
+    )  # which lies in a room of the package
+    assert name_of(universal.universal_pgd) == "attacks.universal.universal_pgd"
+    assert name_of(patch.train_patch) == "attacks.patch.train_patch"
 
 
 def test_a_part_holds_its_defaults_in_the_order_of_its_function():

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxdiff.attacks.planes import free
 from jaxdiff.attacks.stepwise import Best, finite, improve
-from jaxdiff.attacks.threat import Threat
+from jaxdiff.attacks.threats.planes import free
+from jaxdiff.attacks.threats.threat import Threat
 from jaxdiff.types import Classifier, Image, Label, Logits, PRNGKey, Scalar
 
 Rivals = Int[Array, " rivals"]  # the classes whose boundaries are looked at

@@ -22,11 +22,11 @@ import optax
 from jaxtyping import Array, Float, ScalarLike
 
 from jaxdiff import checks
+from jaxdiff.attacks.ascents.directions import Lookahead, check_direction
 from jaxdiff.attacks.attack import lost
-from jaxdiff.attacks.directions import Lookahead, check_direction
 from jaxdiff.attacks.precision import towards
 from jaxdiff.attacks.stepwise import ascent_gradient, finite
-from jaxdiff.attacks.threat import Perturbation, Threat, check_threat
+from jaxdiff.attacks.threats.threat import Perturbation, Threat, check_threat
 from jaxdiff.floats import wide
 from jaxdiff.types import Attack, Classifier, Image, Images, Label, Labels, Objective, PRNGKey, Scalar
 

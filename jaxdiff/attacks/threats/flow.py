@@ -17,7 +17,7 @@ import optax
 from jaxtyping import Array, Float, ScalarLike
 
 from jaxdiff import checks
-from jaxdiff.attacks.threat import Threat
+from jaxdiff.attacks.threats.threat import Threat
 from jaxdiff.floats import wide_dtype
 from jaxdiff.types import PRNGKey, Scalar
 

@@ -19,10 +19,10 @@ import optax
 from jaxtyping import ScalarLike
 
 from jaxdiff import checks
-from jaxdiff.attacks.directions import Lookahead, check_direction, looked_ahead
+from jaxdiff.attacks.ascents.directions import Lookahead, check_direction, looked_ahead
 from jaxdiff.attacks.precision import in_float32
 from jaxdiff.attacks.stepwise import Best, Stepwise, ascent_gradient, choose, improve, latest, start
-from jaxdiff.attacks.threat import Perturbation, Threat, check_threat
+from jaxdiff.attacks.threats.threat import Perturbation, Threat, check_threat
 from jaxdiff.types import PRNGKey
 
 __all__ = ["fgsm", "pgd"]

@@ -17,10 +17,10 @@ import optax
 from jaxtyping import Array, Float, ScalarLike
 
 from jaxdiff import checks
-from jaxdiff.attacks.directions import check_direction, looked_ahead
+from jaxdiff.attacks.ascents.directions import check_direction, looked_ahead
 from jaxdiff.attacks.precision import grain, seen_beside, signs, towards
 from jaxdiff.attacks.stepwise import Stepwise, finite, improve, measured, start
-from jaxdiff.attacks.threat import Threat, check_threat
+from jaxdiff.attacks.threats.threat import Threat, check_threat
 from jaxdiff.attacks.transforms import eot
 from jaxdiff.floats import wide
 from jaxdiff.types import PRNGKey

@@ -20,7 +20,7 @@ from jaxdiff.attacks.attack import goal
 from jaxdiff.attacks.objectives import margin
 from jaxdiff.attacks.precision import in_float32
 from jaxdiff.attacks.stepwise import Best, Stepwise, choose, finite, improve, start
-from jaxdiff.attacks.threat import l2
+from jaxdiff.attacks.threats.threat import l2
 from jaxdiff.types import Image, Scalar
 
 __all__ = ["carlini_wagner"]

@@ -20,7 +20,7 @@ from jaxdiff.attacks.attack import goal
 from jaxdiff.attacks.objectives import cross_entropy
 from jaxdiff.attacks.precision import in_float32
 from jaxdiff.attacks.stepwise import Stepwise, improve, start
-from jaxdiff.attacks.threat import l2
+from jaxdiff.attacks.threats.threat import l2
 
 __all__ = ["ddn"]
 

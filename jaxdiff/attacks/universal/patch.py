@@ -21,10 +21,10 @@ import optax
 from jaxtyping import Array, Float, ScalarLike
 
 from jaxdiff import checks
-from jaxdiff.attacks.directions import check_direction
-from jaxdiff.attacks.flow import bilinear
+from jaxdiff.attacks.ascents.directions import check_direction
 from jaxdiff.attacks.objectives import cross_entropy, targeted_cross_entropy
 from jaxdiff.attacks.stepwise import finite
+from jaxdiff.attacks.threats.flow import bilinear
 from jaxdiff.floats import wide_dtype
 from jaxdiff.types import Attack, Classifier, Images, Label, Labels, Logits, Objective, PRNGKey, Scalar
 

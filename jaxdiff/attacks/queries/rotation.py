@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, ScalarLike
 
 from jaxdiff import checks
-from jaxdiff.attacks.flow import bilinear
 from jaxdiff.attacks.stepwise import Stepwise, improve, measured, start
+from jaxdiff.attacks.threats.flow import bilinear
 from jaxdiff.floats import wide_dtype
 from jaxdiff.types import Image, PRNGKey
 

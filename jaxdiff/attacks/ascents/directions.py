@@ -16,7 +16,7 @@ import optax
 from jaxtyping import ScalarLike
 
 from jaxdiff import checks
-from jaxdiff.attacks.threat import Perturbation, Threat, check_threat
+from jaxdiff.attacks.threats.threat import Perturbation, Threat, check_threat
 
 __all__ = ["adam", "momentum", "nesterov", "steepest"]
 

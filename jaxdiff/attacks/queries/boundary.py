@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, ScalarLike
 
 from jaxdiff import checks
-from jaxdiff.attacks.decision import (
+from jaxdiff.attacks.queries.decision import (
     Ball,
     Phase,
     checked_ball,

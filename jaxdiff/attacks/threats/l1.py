@@ -18,8 +18,8 @@ import optax
 from jaxtyping import ScalarLike
 
 from jaxdiff import checks
-from jaxdiff.attacks.planes import plane_l1
-from jaxdiff.attacks.threat import Perturbation, Threat, add_inside
+from jaxdiff.attacks.threats.planes import plane_l1
+from jaxdiff.attacks.threats.threat import Perturbation, Threat, add_inside
 from jaxdiff.types import Image, PRNGKey, Scalar
 
 __all__ = ["l1"]

@@ -24,7 +24,7 @@ import optax
 from jaxtyping import Array, Float, ScalarLike
 
 from jaxdiff import checks
-from jaxdiff.attacks.threat import Perturbation, Threat, add_inside, check_threat, into_box, length
+from jaxdiff.attacks.threats.threat import Perturbation, Threat, add_inside, check_threat, into_box, length
 from jaxdiff.floats import wide, wide_dtype
 from jaxdiff.types import Image, PRNGKey
 

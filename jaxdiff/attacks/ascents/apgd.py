@@ -26,7 +26,7 @@ from jaxtyping import Array, Bool, Int
 from jaxdiff import checks
 from jaxdiff.attacks.precision import in_float32
 from jaxdiff.attacks.stepwise import Best, Stepwise, ascent_gradient, choose, improve, start
-from jaxdiff.attacks.threat import Perturbation, Threat, check_threat
+from jaxdiff.attacks.threats.threat import Perturbation, Threat, check_threat
 from jaxdiff.types import Image, PRNGKey, Scalar
 
 

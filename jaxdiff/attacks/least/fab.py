@@ -20,10 +20,10 @@ from jaxtyping import ScalarLike
 
 from jaxdiff import checks
 from jaxdiff.attacks.attack import lost
-from jaxdiff.attacks.minimal import boundaries, check_planes, likeliest_others, nearest, record
+from jaxdiff.attacks.least.minimal import boundaries, check_planes, likeliest_others, nearest, record
 from jaxdiff.attacks.precision import in_float32
 from jaxdiff.attacks.stepwise import Problem, Stepwise, in_turn, start
-from jaxdiff.attacks.threat import Threat, check_threat
+from jaxdiff.attacks.threats.threat import Threat, check_threat
 from jaxdiff.types import Image, PRNGKey, Scalar
 
 __all__ = ["fab", "fab_targeted"]

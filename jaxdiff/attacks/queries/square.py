@@ -29,10 +29,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, ScalarLike
 
 from jaxdiff import checks
-from jaxdiff.attacks.l1 import l1
 from jaxdiff.attacks.precision import in_float32, signs
 from jaxdiff.attacks.stepwise import Stepwise, choose, improve, measured, start
-from jaxdiff.attacks.threat import Threat, l2, linf
+from jaxdiff.attacks.threats.l1 import l1
+from jaxdiff.attacks.threats.threat import Threat, l2, linf
 from jaxdiff.types import Image, PRNGKey, Scalar
 
 __all__ = ["square_l1", "square_l2", "square_linf"]

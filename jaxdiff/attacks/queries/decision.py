@@ -22,7 +22,7 @@ from jaxdiff import checks
 from jaxdiff.attacks.attack import goal
 from jaxdiff.attacks.precision import towards
 from jaxdiff.attacks.stepwise import Stepwise, improve, start
-from jaxdiff.attacks.threat import Threat
+from jaxdiff.attacks.threats.threat import Threat
 from jaxdiff.floats import wide
 from jaxdiff.types import Image, Images, Scalar
 

@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Array, Float, ScalarLike
 
 from jaxdiff import checks
-from jaxdiff.attacks.planes import plane_l2, plane_linf
+from jaxdiff.attacks.threats.planes import plane_l2, plane_linf
 from jaxdiff.types import Image, PRNGKey, Scalar
 
 __all__ = ["l2", "linf"]

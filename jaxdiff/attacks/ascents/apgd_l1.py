@@ -22,11 +22,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, ScalarLike
 
 from jaxdiff import checks
-from jaxdiff.attacks.apgd import Climb, Verdict, ascend, unknown
-from jaxdiff.attacks.l1 import l1
+from jaxdiff.attacks.ascents.apgd import Climb, Verdict, ascend, unknown
 from jaxdiff.attacks.precision import in_float32
 from jaxdiff.attacks.stepwise import Stepwise, choose
-from jaxdiff.attacks.threat import Perturbation, Threat
+from jaxdiff.attacks.threats.l1 import l1
+from jaxdiff.attacks.threats.threat import Perturbation, Threat
 from jaxdiff.types import Image, PRNGKey, Scalar
 
 

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, ScalarLike
 
 from jaxdiff import checks
-from jaxdiff.attacks.decision import (
+from jaxdiff.attacks.precision import grain
+from jaxdiff.attacks.queries.decision import (
     Ball,
     Phase,
     checked_ball,
@@ -26,7 +27,6 @@ from jaxdiff.attacks.decision import (
     next_phase,
     to_boundary,
 )
-from jaxdiff.attacks.precision import grain
 from jaxdiff.attacks.stepwise import Stepwise
 from jaxdiff.floats import wide
 from jaxdiff.types import Image, Images, Scalar

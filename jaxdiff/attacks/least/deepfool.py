@@ -14,11 +14,11 @@ from jaxtyping import ScalarLike
 
 from jaxdiff import checks
 from jaxdiff.attacks.attack import lost
-from jaxdiff.attacks.minimal import boundaries, check_planes, highest, nearest, record
-from jaxdiff.attacks.planes import free
+from jaxdiff.attacks.least.minimal import boundaries, check_planes, highest, nearest, record
 from jaxdiff.attacks.precision import in_float32
 from jaxdiff.attacks.stepwise import Stepwise, start
-from jaxdiff.attacks.threat import Threat, check_threat
+from jaxdiff.attacks.threats.planes import free
+from jaxdiff.attacks.threats.threat import Threat, check_threat
 
 __all__ = ["deepfool"]
 

@@ -1,0 +1,1 @@
+"""Attacks without gradients: they ask for losses, for decisions, or another classifier."""
