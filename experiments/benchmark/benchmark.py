@@ -1,6 +1,6 @@
 """Speed and memory of jaxdiff beside PyTorch's libraries: on this machine, in one run.
 
-    python experiments/benchmark.py [--only=pgd,attacks,unet,sampling,memory] [--repeats=5] [--weights=resnet20.npz]
+    python experiments/benchmark/benchmark.py [--only=pgd,attacks,unet,sampling,memory] [--repeats=5] [--weights=resnet20.npz]
 
 PGD, APGD, FAB, Square and AutoAttack against torchattacks; a UNet's forward pass, input gradients and
 training step, and sampling with it, against diffusers (one attention head on both sides). Both sides have the

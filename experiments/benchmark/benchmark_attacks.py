@@ -134,7 +134,7 @@ def attack_call(attacks: Mapping[str, Stepwise], setting: Setting) -> Callable[[
 def in_stages(
     attacks: Mapping[str, Stepwise], setting: Setting, n: int
 ) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """(n images, labels) -> attacked images: each attack on what the ones before left, as `experiments/attack.py` has it."""
+    """(n images, labels) -> attacked images: each attack on what the ones before left, as the tables of studies do."""
     mesh = mesh_for(n)
     slots = setting.sizes.slots if jax.default_backend() == "cpu" else n
 

@@ -26,7 +26,7 @@ Model = Callable[[Any, Any], Any]
 
 
 def robustness(
-    models: Mapping[str, tuple[Model, Any]],
+    models: Mapping[str, Any],
     images: Any,
     labels: Any,
     cells: Mapping[str, Any],

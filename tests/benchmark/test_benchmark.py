@@ -106,7 +106,7 @@ def test_missing_peer_says_what_to_install(monkeypatch):
 
 def run_benchmark(*arguments):
     variables = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(ROOT / "experiments" / "benchmark.py"), *arguments]
+    command = [sys.executable, str(ROOT / "experiments" / "benchmark" / "benchmark.py"), *arguments]
     return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=900)
 
 

@@ -13,7 +13,7 @@ ROOT = HERE.parents[1]
 
 
 def rows(*arguments):
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "experiments")])}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
     command = [sys.executable, str(HERE / "cells_on_devices.py"), *map(str, arguments)]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
     assert run.returncode == 0, run.stderr[-4000:]

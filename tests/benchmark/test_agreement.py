@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-ROOT = Path(agreement.__file__).parents[1]
+ROOT = Path(agreement.__file__).parents[2]
 
 
 def store_of(path, **cells):
@@ -91,7 +91,8 @@ def test_the_command(tfds_dir, weights_dir, tmp_path):
         pytest.importorskip(library)
     output = tmp_path / "out.json"
     command = [
-        sys.executable, str(ROOT / "experiments" / "agreement.py"), f"--weights={weights_dir / 'resnet20-12fca82f.npz'}",
+        sys.executable, str(ROOT / "experiments" / "benchmark" / "agreement.py"),
+        f"--weights={weights_dir / 'resnet20-12fca82f.npz'}",
         f"--output={output}", "--n=6", "--few=2", "--radii=2", "--steps=3", "--queries=5",
     ]  # fmt: skip
     variables = os.environ | {"PYTHONPATH": str(ROOT), "TFDS_DATA_DIR": tfds_dir}

@@ -75,7 +75,7 @@ def check():
 def test_dealing_over_devices_changes_nothing():
     """In a process of its own: the number of virtual devices is set once."""
     code = "import jax; jax.config.update('jax_num_cpu_devices', 4); import test_benchmark_attacks as t; t.check()"
-    path = os.pathsep.join(map(str, (ROOT, ROOT / "experiments", Path(__file__).parent)))
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "experiments" / "benchmark", Path(__file__).parent)))
     env = {**os.environ, "PYTHONPATH": path, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
