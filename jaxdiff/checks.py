@@ -106,20 +106,26 @@ def believable(x: Array, y: Array | None = None, classes: int = 0) -> Bool[Array
     return inside & (y >= 0) & (y < classes)
 
 
-def number(who: str, interval: str, /, **values: Any) -> None:
-    """ValueError unless every value is one number in `interval`, written as "[0, 1]", "(0, inf)" or "[0, inf]".
+def number(who: str, interval: str, /, **values: Any) -> Any:
+    """The value, or a tuple of several, as Python's numbers; ValueError unless all are numbers in `interval`.
 
-    A traced value passes: it is the caller's to check. Infinity is a member where the bracket beside it is square.
+    It is written as "[0, 1]", "(0, inf)" or "[0, inf]"; infinity is a member where the bracket beside it is square. What is
+    returned takes the precision of what it meets, where a float64 of numpy would bring its own. A traced value comes back as
+    it is: it is the caller's to check.
     """
     low, high = (float(end) for end in interval[1:-1].split(","))
+    found = []
     for name, value in values.items():
         if isinstance(value, jax.core.Tracer):
+            found.append(value)
             continue
         plain = _plain_number(value)
         above = plain is not None and (plain >= low if interval[0] == "[" else plain > low)
         below = plain is not None and (plain <= high if interval[-1] == "]" else plain < high)
         if not (above and below):
             raise ValueError(f"{who} needs {name} as a number in {interval}; got {_shown(value)}.")
+        found.append(plain)
+    return found[0] if len(found) == 1 else tuple(found)
 
 
 def count(who: str, /, least: int = 1, most: int | None = None, **values: Any) -> None:

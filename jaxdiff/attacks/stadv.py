@@ -49,7 +49,7 @@ def stadv(
 
     To the letter the last flow counts, keep = "last", and there is no stop at the first victory.
     """
-    checks.number("stadv", "[0, inf)", bound=bound)
+    bound = checks.number("stadv", "[0, inf)", bound=bound)
     if tau is None:
         tau = jnp.where(bound > 0.0, 0.0025 / jnp.maximum(bound, 1e-12), 0.0)
     return untargeted(flow_ascent(bound, steps, lr, tau, keep), margin())
@@ -74,7 +74,7 @@ def flow_ascent(
     Flows are in units of half the image. Of the flows 0 to `steps` the best counts (one that has won, then the largest
     objective) or, for keep = "last", the last alone. Gradients that are not finite count as 0.
     """
-    _check("flow_ascent", steps, tau=tau, lr=lr)
+    tau, lr = _checked("flow_ascent", steps, tau=tau, lr=lr)
     checks.known("flow_ascent", KEEPS, keep=keep)
     threat, adam = flow_field(bound), optax.scale_by_adam()
 
@@ -100,7 +100,7 @@ def flow_lbfgs(tau: ScalarLike, kappa: ScalarLike, steps: int, searches: int = 1
     waits. A pixel that looks outside the image sees its nearest pixel. L_flow has kinks, at which line searches tire: where
     queries count, `flow_ascent` with a wide bound may go further.
     """
-    _check("flow_lbfgs", steps, tau=tau, kappa=kappa)
+    tau, kappa = _checked("flow_lbfgs", steps, tau=tau, kappa=kappa)
     checks.count("flow_lbfgs", searches=searches)
     search = optax.scale_by_zoom_linesearch(max_linesearch_steps=searches, initial_guess_strategy="one")
     lbfgs = optax.lbfgs(memory_size=10, linesearch=search)
@@ -154,6 +154,6 @@ def _objective(loss, see, key, tau, kappa=jnp.inf):
     return objective
 
 
-def _check(name: str, steps: int, **numbers: ScalarLike) -> None:
+def _checked(name: str, steps: int, **numbers: ScalarLike) -> tuple[ScalarLike, ...]:
     checks.count(name, steps=steps)
-    checks.number(name, "[0, inf)", **numbers)
+    return checks.number(name, "[0, inf)", **numbers)

@@ -48,7 +48,7 @@ def synthesise(
     the first victory: that image is no good one. Raises ValueError for an unknown score, steps < 1 or a negative number.
     """
     checks.known("synthesise", SCORES, score=score)
-    checks.number("synthesise", "[0, inf)", tv_weight=tv_weight)
+    tv_weight = checks.number("synthesise", "[0, inf)", tv_weight=tv_weight)
 
     def height(logits, target, image, x):
         return SCORES[score](logits, target) - tv_weight * absolute_variation(image)
@@ -66,7 +66,7 @@ def stay_near(
     The loss decides, not the distance alone: the nearest victory is the first image past the boundary, whatever lmbda is.
     Likewise a pool goes on after it. `tx` as in `synthesise`. Raises ValueError for steps < 1 or a negative number.
     """
-    checks.number("stay_near", "[0, inf)", lmbda=lmbda)
+    lmbda = checks.number("stay_near", "[0, inf)", lmbda=lmbda)
 
     def height(logits, target, image, x):
         logits = wide(logits)
@@ -92,7 +92,7 @@ def _climb(
 ) -> Stepwise:
     """Ascent of `height` in the box from `begin(key, x)`, one gradient a step."""
     checks.count(name, steps=steps)
-    checks.number(name, "[0, inf)", lr=lr)
+    lr = checks.number(name, "[0, inf)", lr=lr)
     tx = optax.scale_by_adam() if tx is None else tx
     check_direction(name, tx)
 

@@ -71,7 +71,7 @@ def apgd(threat: Threat, steps: int = 100, rho: float | int = 0.75) -> Stepwise:
     check_threat("apgd", threat)
     checks.number("apgd", "[0, inf)", radius=threat.radius)
     checks.count("apgd", steps=steps)
-    checks.number("apgd", "[0, 1]", rho=rho)
+    rho = checks.number("apgd", "[0, 1]", rho=rho)
     checked = (0, *check_iterations(steps))
     few = np.full(steps + 1, -1)  # the most rises that count as too few; nothing is, where nothing is checked
     for last, at in pairwise(checked):

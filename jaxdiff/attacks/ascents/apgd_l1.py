@@ -35,7 +35,7 @@ def apgd_l1(radius: ScalarLike, steps: int = 100, large_radius: bool = True) -> 
 
     What is found at larger radii counts only as a start. ValueError for a negative radius or too few steps.
     """
-    checks.number("apgd_l1", "[0, inf)", radius=radius)
+    radius = checks.number("apgd_l1", "[0, inf)", radius=radius)
     checks.instance("apgd_l1", bool, "True", large_radius=large_radius)
     checks.count(
         "apgd_l1 with large_radius" if large_radius else "apgd_l1", 3 if large_radius else 1, steps=steps

@@ -46,7 +46,7 @@ def pgd(
     check_threat("pgd", threat)
     checks.count("pgd", steps=steps)
     lr = threat.radius / 4 if lr is None else lr
-    checks.number("pgd", "[0, inf)", lr=lr)
+    lr = checks.number("pgd", "[0, inf)", lr=lr)
     direction = threat.steepest if tx is None else tx
     check_direction("pgd", direction)
     record = improve if keep_best else latest

@@ -29,7 +29,7 @@ def steepest(threat: Threat) -> optax.GradientTransformation:
 
 def momentum(threat: Threat, decay: float | int = 1.0) -> optax.GradientTransformation:
     """Equation (1) (MI-FGSM). Raises ValueError unless decay >= 0."""
-    _check("momentum", threat, decay)
+    decay = _checked_decay("momentum", threat, decay)
     return optax.chain(optax.stateless(lambda g, _: _averaged(g)), optax.trace(decay), threat.steepest)
 
 
@@ -47,7 +47,7 @@ def nesterov(threat: Threat, decay: float | int = 1.0) -> optax.GradientTransfor
     Beyond the paper, for threats other than L-infinity, the lookahead is as long as the step: g counts times mean|s(g)|,
     which is 1 for the sign. Raises ValueError unless decay >= 0.
     """
-    _check("nesterov", threat, decay)
+    decay = _checked_decay("nesterov", threat, decay)
 
     def init(delta):
         return Lookahead(jnp.zeros_like(delta), jnp.zeros_like(delta), threat.steepest.init(delta))
@@ -69,8 +69,8 @@ def adam(
     b1: ScalarLike = 0.9, b2: ScalarLike = 0.999, eps: ScalarLike = 1e-8
 ) -> optax.GradientTransformation:
     """Adam's direction (Kingma and Ba 2015), whatever the threat's norm; `eps` keeps its quotient finite."""
-    checks.number("adam", "[0, 1)", b1=b1, b2=b2)
-    checks.number("adam", "(0, inf)", eps=eps)
+    b1, b2 = checks.number("adam", "[0, 1)", b1=b1, b2=b2)
+    eps = checks.number("adam", "(0, inf)", eps=eps)
     return optax.scale_by_adam(b1, b2, eps)
 
 
@@ -85,6 +85,6 @@ def check_direction(name: str, tx: optax.GradientTransformation) -> None:
     checks.instance(name, optax.GradientTransformation, "directions.momentum(threat)", tx=tx)
 
 
-def _check(name: str, threat: Threat, decay: float | int) -> None:
+def _checked_decay(name: str, threat: Threat, decay: float | int) -> float:
     check_threat(name, threat)
-    checks.number(name, "[0, inf)", decay=decay)
+    return checks.number(name, "[0, inf)", decay=decay)

@@ -51,8 +51,8 @@ def carlini_wagner(
     by whose number the search goes on: there is no early abort.
     """
     checks.count("carlini_wagner", search_steps=search_steps, steps=steps)
-    checks.number("carlini_wagner", "(0, inf)", lr=lr, initial_const=initial_const)
-    checks.number("carlini_wagner", "[0, inf)", confidence=confidence)
+    lr, initial_const = checks.number("carlini_wagner", "(0, inf)", lr=lr, initial_const=initial_const)
+    confidence = checks.number("carlini_wagner", "[0, inf)", confidence=confidence)
     checks.instance("carlini_wagner", bool, "True", targeted=targeted)
     adam, height, length = optax.adam(lr), margin(), l2(jnp.inf).norm
     has_won, side = goal(targeted), -1.0 if targeted else 1.0

@@ -38,8 +38,8 @@ def ddn(
     to reach. The result is x itself where none was found.
     """
     checks.count("ddn", steps=steps)
-    checks.number("ddn", "(0, 1)", gamma=gamma)
-    checks.number("ddn", "(0, inf)", init_norm=init_norm)
+    gamma = checks.number("ddn", "(0, 1)", gamma=gamma)
+    init_norm = checks.number("ddn", "(0, inf)", init_norm=init_norm)
     checks.instance("ddn", bool, "True", targeted=targeted)
     if levels is not None:
         checks.count("ddn (or None)", 2, levels=levels)

@@ -33,7 +33,7 @@ def deepfool(threat: Threat, steps: int = 50, overshoot: ScalarLike = 0.02, clas
     check_planes("deepfool", threat)
     checks.count("deepfool", steps=steps)
     checks.count("deepfool", 2, classes=classes)
-    checks.number("deepfool", "[0, inf)", overshoot=overshoot)
+    overshoot = checks.number("deepfool", "[0, inf)", overshoot=overshoot)
 
     def init(problem):
         classifier, x, _, key = problem

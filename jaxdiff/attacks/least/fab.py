@@ -87,23 +87,23 @@ class _Constants(NamedTuple):
     restarts: int
 
 
-def _check(constants: _Constants) -> None:
+def _checked(constants: _Constants) -> _Constants:
     name, threat, steps, alpha_max, eta, beta, restarts = constants
     check_threat(name, threat)
     check_planes(name, threat)
     checks.count(name, steps=steps, restarts=restarts)
-    checks.number(name, "[0, 1]", alpha_max=alpha_max, beta=beta)
-    checks.number(name, "(0, inf)", eta=eta)
+    alpha_max, beta = checks.number(name, "[0, 1]", alpha_max=alpha_max, beta=beta)
+    eta = checks.number(name, "(0, inf)", eta=eta)
     if restarts > 1:
         checks.number(
             f"{name} with restarts, which begin half the radius from x,", "[0, inf)", radius=threat.radius
         )
+    return constants._replace(alpha_max=alpha_max, eta=eta, beta=beta)
 
 
 def _in_turn(constants: _Constants, rivals: Callable[[Problem], jax.Array], n: int) -> Stepwise:
     """`restarts` runs for each of the n rows of `rivals(problem)`, a set of classes whose boundaries are looked at."""
-    _check(constants)
-    _, threat, steps, alpha_max, eta, beta, restarts = constants
+    _, threat, steps, alpha_max, eta, beta, restarts = _checked(constants)
     mix = _mix(threat, alpha_max, eta)
 
     def variant(problem, rows, k):

@@ -56,7 +56,7 @@ def boundary(
     """
     threat = checked_ball("boundary", ball, radius, budget, block, targeted)
     starts = checked_starts("boundary", starts)
-    checks.number("boundary", "(0, 1]", sideways=sideways, inwards=inwards)
+    sideways, inwards = checks.number("boundary", "(0, 1]", sideways=sideways, inwards=inwards)
     if block % 2:
         raise ValueError(f"boundary needs an even block, as its moves come in pairs; got {block}.")
     phases = [find_start(threat, block, starts), to_boundary(ball, block), _walk(block // 2)]

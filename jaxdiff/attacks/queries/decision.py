@@ -137,7 +137,7 @@ def checked_ball(
 ) -> Threat:
     """The ball of `radius`; ValueError unless there is a block in the budget."""
     checks.takes(name, "a radius, such as l2", 1, ball=ball)
-    checks.number(name, "[0, inf]", radius=radius)
+    radius = checks.number(name, "[0, inf]", radius=radius)
     checks.count(name, block=block)
     checks.count(f"{name} with blocks of {block}", block, budget=budget)
     checks.instance(name, bool, "True", targeted=targeted)

@@ -46,7 +46,7 @@ def nes_gradient(
     """
     checks.takes("nes_gradient", "(x, key)", 2, loss=loss)
     checks.count("nes_gradient", samples=samples)
-    checks.number("nes_gradient", "(0, inf)", sigma=sigma)
+    sigma = checks.number("nes_gradient", "(0, inf)", sigma=sigma)
     value = lambda x, key: measured(loss)(x, key)[0]
 
     def along(x, key):
@@ -79,8 +79,8 @@ def nes(
     check_threat("nes", threat)
     checks.count("nes", budget=budget, samples=samples)
     lr = threat.radius / 5 if lr is None else lr
-    checks.number("nes", "[0, inf)", lr=lr)
-    checks.number("nes", "(0, inf)", sigma=sigma)
+    lr = checks.number("nes", "[0, inf)", lr=lr)
+    sigma = checks.number("nes", "(0, inf)", sigma=sigma)
     checks.function("nes", draw=draw)
     if batch_size is not None:
         checks.count("nes", batch_size=batch_size)

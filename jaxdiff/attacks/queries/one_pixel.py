@@ -49,7 +49,7 @@ def pixel_evolution(
     checks.count("pixels", k=k)
     checks.count("pixels", 3, population=population)
     checks.count("pixels", 0, generations=generations)
-    checks.number("pixels", "[0, inf)", differential_weight=differential_weight)
+    differential_weight = checks.number("pixels", "[0, inf)", differential_weight=differential_weight)
 
     def init(problem):
         _, x, key = problem

@@ -29,7 +29,7 @@ def rotate_translate(x: Image, degrees: ScalarLike, dx: ScalarLike, dy: ScalarLi
     """Equation (1): x "h w c" turned anticlockwise by `degrees`, then moved dx pixels right and dy down."""
     x = jnp.asarray(x)
     checks.pixels("rotate_translate", x.shape)
-    checks.number("rotate_translate", "(-inf, inf)", degrees=degrees, dx=dx, dy=dy)
+    degrees, dx, dy = checks.number("rotate_translate", "(-inf, inf)", degrees=degrees, dx=dx, dy=dy)
     dtype, (h, w, _) = wide_dtype(x.dtype), x.shape
     rows, columns = jnp.meshgrid(*(jnp.arange(n, dtype=dtype) - (n - 1) / 2 for n in (h, w)), indexing="ij")
     degrees, dx, dy = (jnp.asarray(value, dtype) for value in (degrees, dx, dy))
@@ -48,7 +48,7 @@ def rotation_translation(
     Angles reach max_degrees either way, shifts the whole pixels in `max_shift` of each side (3 of 32 by default). The
     defaults are those of Engstrom et al. 2019 for CIFAR-10. Raises ValueError for a bad limit or grid.
     """
-    _check("rotation_translation", max_degrees, max_shift)
+    limits = _limits("rotation_translation", max_degrees, max_shift)
     if np.shape(grid) != (3,):
         raise ValueError(f"rotation_translation needs grid = (angles, dx, dy), three numbers; got {grid!r}.")
     for name, n in zip(("angles", "dx", "dy"), grid, strict=True):
@@ -57,7 +57,7 @@ def rotation_translation(
     axes = [[(2 * k - (n - 1)) / max(n - 1, 1) for k in range(n)] for n in grid]
     none = (0.0, 0.0, 0.0)
     motions = jnp.asarray(np.array([none, *(m for m in itertools.product(*axes) if m != none)], np.float32))
-    return _worst(len(motions), max_degrees, max_shift, lambda i, key: motions[i])
+    return _worst(len(motions), *limits, lambda i, key: motions[i])
 
 
 def worst_of_k(k: int = 10, max_degrees: float | int = 30.0, max_shift: float | int = 0.1) -> Stepwise:
@@ -66,14 +66,15 @@ def worst_of_k(k: int = 10, max_degrees: float | int = 30.0, max_shift: float | 
     Raises ValueError for k < 1 or a bad limit.
     """
     checks.count("worst_of_k", k=k)
-    _check("worst_of_k", max_degrees, max_shift)
+    limits = _limits("worst_of_k", max_degrees, max_shift)
     draw = lambda i, key: jax.random.uniform(jax.random.fold_in(key, i), (3,), jnp.float32, -1.0, 1.0)
-    return _worst(k, max_degrees, max_shift, draw)
+    return _worst(k, *limits, draw)
 
 
-def _check(name: str, max_degrees: float | int, max_shift: float | int) -> None:
-    checks.number(name, "[0, 180]", max_degrees=max_degrees)
-    checks.number(f"{name} (a share of the image's side)", "[0, 1]", max_shift=max_shift)
+def _limits(name: str, max_degrees: float | int, max_shift: float | int) -> tuple[float, float]:
+    max_degrees = checks.number(name, "[0, 180]", max_degrees=max_degrees)
+    max_shift = checks.number(f"{name} (a share of the image's side)", "[0, 1]", max_shift=max_shift)
+    return max_degrees, max_shift
 
 
 def _worst(

@@ -49,7 +49,7 @@ def square_linf(
 
     `p` is the share of the image in the first windows. `rescale` fits the schedule of 10 000 queries to `queries`.
     """
-    checks.number("square_linf", "[0, inf)", radius=radius)
+    radius = checks.number("square_linf", "[0, inf)", radius=radius)
     linf(radius)  # refuses units of 255
 
     def within(z, x):
@@ -71,7 +71,7 @@ def square_l2(
     radius: ScalarLike, queries: int = 5000, p: float | int = 0.8, rescale: bool = False
 ) -> Stepwise:
     """Equations (1, 3, 4), with windows of odd side >= 3; otherwise as `square_linf`. Images are 3 x 3 or larger."""
-    checks.number("square_l2", "[0, inf)", radius=radius)
+    radius = checks.number("square_l2", "[0, inf)", radius=radius)
     return _square_lq(l2(radius), 2, queries, p, rescale)
 
 
@@ -79,7 +79,7 @@ def square_l1(
     radius: ScalarLike, queries: int = 5000, p: float | int = 0.8, rescale: bool = False
 ) -> Stepwise:
     """Equations (1, 3, 4) in the L1 ball, projected onto ball and box together; otherwise as `square_l2`."""
-    checks.number("square_l1", "[0, inf)", radius=radius)
+    radius = checks.number("square_l1", "[0, inf)", radius=radius)
     return _square_lq(l1(radius), 1, queries, p, rescale)
 
 
@@ -197,7 +197,7 @@ def _random_search(
 ) -> Stepwise:
     """Equation (1); step 0 evaluates the start."""
     checks.count("Square", queries=queries)
-    checks.number("Square", "(0, 1]", p=p)
+    p = checks.number("Square", "(0, 1]", p=p)
     checks.instance("Square", bool, "True", rescale=rescale)
 
     def init(problem):

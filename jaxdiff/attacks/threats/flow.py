@@ -76,7 +76,7 @@ def flow_field(radius: ScalarLike) -> Threat:
 
     The perturbation is the flow "h w 2", in units of half the image (Laidlaw et al. 2021: 0.05, 0.8 pixels at 32 x 32).
     """
-    checks.number("flow_field, in units of half the image,", "[0, inf)", radius=radius)
+    radius = checks.number("flow_field, in units of half the image,", "[0, inf)", radius=radius)
 
     def init(key: PRNGKey, x: Float[Array, "h w c"]) -> Flow:
         checks.pixels("flow_field", x.shape)

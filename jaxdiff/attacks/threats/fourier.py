@@ -41,7 +41,7 @@ def low_frequency(threat: Threat, cutoff: float | int, rounds: int = 8) -> Threa
     for images that are not "h w c".
     """
     check_threat("low_frequency", threat)
-    checks.number("low_frequency", "(0, 1]", cutoff=cutoff)
+    cutoff = checks.number("low_frequency", "(0, 1]", cutoff=cutoff)
     checks.count("low_frequency", rounds=rounds)
     low_pass = lambda v: _low_pass(v, cutoff)
 
@@ -79,7 +79,7 @@ def fourier_l2(radius: ScalarLike, decay: float | int = 1.0) -> Threat:
     Random starts are coloured noise as long as a uniform draw from the ball. Raises ValueError for a negative radius or decay,
     and for images that are not "h w c".
     """
-    checks.number("fourier_l2", "[0, inf)", radius=radius, decay=decay)
+    radius, decay = checks.number("fourier_l2", "[0, inf)", radius=radius, decay=decay)
     # The Hartley transform keeps lengths.
     pixels = lambda z: wide(z) * _colour(z, decay)
     norm = lambda z: length(pixels(z))

@@ -33,9 +33,9 @@ def l1(radius: ScalarLike, sparsity: float | int | None = 0.05) -> Threat:
     as of `fgsm`, and a slow one of many. The gradient of `apply` is that of an ascent: 0 where a coordinate stands at the
     border of the box and would leave it. Raises ValueError for a negative radius, or a sparsity outside (0, 1].
     """
-    checks.number("l1", "[0, inf]", radius=radius)
+    radius = checks.number("l1", "[0, inf]", radius=radius)
     if sparsity is not None:
-        checks.number("l1 (or None)", "(0, 1]", sparsity=sparsity)
+        sparsity = checks.number("l1 (or None)", "(0, 1]", sparsity=sparsity)
 
     def init(key: PRNGKey, x: Image) -> Perturbation:
         # Laplace variables over the sum of their sizes and of one exponential more are uniform in the unit ball.

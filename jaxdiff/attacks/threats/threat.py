@@ -49,7 +49,7 @@ def linf(radius: ScalarLike, beyond: bool = False) -> Threat:
     A radius of 1 reaches every image. A larger one, unless it is infinite, is more likely meant in units of 255 and refused,
     unless `beyond` says that it is meant.
     """
-    checks.number("linf", "[0, inf]", radius=radius)
+    radius = checks.number("linf", "[0, inf]", radius=radius)
     if not beyond and not checks.traced(radius) and 1.0 < radius < jnp.inf:
         raise ValueError(
             f"An L-infinity radius of 1 reaches every image; got {radius:g}. For {radius:g} of 255 write {radius:g} / 255; "
@@ -74,7 +74,7 @@ def l2(radius: ScalarLike) -> Threat:
 
     The projection is onto the ball, then onto the box: the box only shortens a perturbation, so both hold.
     """
-    checks.number("l2", "[0, inf]", radius=radius)
+    radius = checks.number("l2", "[0, inf]", radius=radius)
 
     def init(key, x):
         direction_key, length_key = jax.random.split(key)

@@ -98,8 +98,10 @@ def random_placement(scale: tuple[float | int, float | int] = (1.0, 1.0), angle:
     if np.shape(scale) != (2,):
         raise ValueError(f"random_placement needs scale = (smallest, largest), two numbers; got {scale!r}.")
     smallest, largest = scale
-    checks.number("random_placement's scale", "(0, inf)", smallest=smallest, largest=largest)
-    checks.number("random_placement, in radians,", "[0, inf)", angle=angle)
+    smallest, largest = checks.number(
+        "random_placement's scale", "(0, inf)", smallest=smallest, largest=largest
+    )
+    angle = checks.number("random_placement, in radians,", "[0, inf)", angle=angle)
     if smallest > largest:
         raise ValueError(f"random_placement needs scale = (smallest, largest), in that order; got {scale}.")
 
@@ -210,7 +212,7 @@ def train_patch(
     images, labels, key = checks.batch("train_patch", classifier, images, labels, key)
     checks.pixels("train_patch", images.shape[1:])
     checks.count("train_patch", steps=steps, batch=batch)
-    checks.number("train_patch", "[0, inf)", lr=lr)
+    lr = checks.number("train_patch", "[0, inf)", lr=lr)
     mask, tx = checked_mask("train_patch", mask), optax.adam(lr)
     step = patch_step(objective, mask, draw, tx, penalty)
 

@@ -90,8 +90,8 @@ def universal_step(
     """
     check_threat("universal_step", threat)
     checks.takes("universal_step", "(logits, y)", 2, objective=objective)
-    checks.number("universal_step", "[0, inf)", lr=lr)
-    checks.number("universal_step", "(-inf, inf]", clip=clip)
+    lr = checks.number("universal_step", "[0, inf)", lr=lr)
+    clip = checks.number("universal_step", "(-inf, inf]", clip=clip)
     direction = threat.steepest if tx is None else tx
     check_direction("universal_step", direction)
 
@@ -160,7 +160,7 @@ def universal_deepfool(
     check_threat("universal_deepfool", threat)
     checks.takes("universal_deepfool", "(classifier, x, y, key)", 4, minimal=minimal)
     checks.count("universal_deepfool", passes=passes)
-    checks.number("universal_deepfool", "(0, 1]", rate=rate)
+    rate = checks.number("universal_deepfool", "(0, 1]", rate=rate)
     if batch_size is not None:
         checks.count("universal_deepfool", batch_size=batch_size)
 

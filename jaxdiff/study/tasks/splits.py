@@ -9,5 +9,5 @@ def validation_part(data: Callable[[str], Dataset]) -> Dataset | None:
     """The split "validation", or None if the data have none."""
     try:
         return data("validation")
-    except ValueError:  # the data have been opened for training: nothing else is wrong with them
+    except (ValueError, KeyError):  # the data have been opened for training: nothing else is wrong with them
         return None
