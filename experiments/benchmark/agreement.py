@@ -1,6 +1,6 @@
 """Do our attacks find what the peers' find? Both sides on the same trained network and the same CIFAR-10 images.
 
-    python experiments/benchmark/agreement.py --weights=resnet20.npz --output=agreement.json [--n=500] [--radii=0.5,1,2] [--only=...]
+    python experiments/benchmark/agreement.py --weights=resnet20.npz --output=agreement.json [--n=500] [--only=...]
 
 Robust accuracy under APGD-CE, APGD-T, FAB-T, Square and AutoAttack beside torchattacks (radii in units of 1/255), median norms
 of C&W, DeepFool and DDN beside foolbox, and how often one pixel is enough beside ART. What is done is kept in --output, and a
@@ -10,7 +10,6 @@ differs by more than a point, a norm of ours is larger, or one pixel less succes
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,7 +29,7 @@ from jaxdiff.chunks import in_chunks
 from jaxdiff.data import dataset
 from jaxdiff.evaluate.atomic import write_text
 from jaxdiff.models import ResNetCIFAR, as_classifier, load_npz, resnet_cifar_from_torch
-from jaxdiff.study.machine import use_all_cores
+from jaxdiff.study.machine import cores, use_all_cores
 from jaxdiff.study.words import in_words
 
 CHUNK, POINT = 50, 0.01
@@ -220,7 +219,7 @@ def main(argv: Sequence[str]) -> None:
     if unknown:
         sys.exit(f"error: unknown {unknown[0]!r}; --only takes {', '.join(NAMES)}.")
     use_all_cores()
-    peers = find_peers("torchattacks", len(os.sched_getaffinity(0)))
+    peers = find_peers("torchattacks", cores())
     if peers.missing:
         sys.exit(f"error: {peers.missing}")
     with in_words():

@@ -28,6 +28,7 @@ from benchmark_memory import Memory
 from peers import LIBRARIES, find_peers, library_versions
 
 from jaxdiff.evaluate.atomic import write_text
+from jaxdiff.study.machine import cores as available_cores
 from jaxdiff.study.machine import use_all_cores
 
 GROUPS = ("pgd", "attacks", "unet", "sampling", "memory")
@@ -125,7 +126,7 @@ def main(argv: Sequence[str]) -> None:
     # A GPU is shared with PyTorch; without effect on CPU.
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.45")
     use_all_cores()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     try:
         rows, planned = measure(ONLY.value, REPEATS.value, SMOKE.value, WEIGHTS.value, cores)
     except (ValueError, FileNotFoundError) as error:

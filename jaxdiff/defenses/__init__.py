@@ -1,10 +1,10 @@
 """Defenses, what attackers see of them, and how they are judged. Configs name losses of the module `training`."""
 
 from jaxdiff.defenses import protocols, training
+from jaxdiff.defenses.gradient_report import gradient_report, report_text
 from jaxdiff.defenses.gradients import Purifier, attackers_view, known_gradients
 from jaxdiff.defenses.masking import masking_battery
 from jaxdiff.defenses.purify import diffpure
-from jaxdiff.defenses.report import gradient_report, report_text
 
 __all__ = [
     "Purifier",

@@ -14,7 +14,7 @@ from jaxdiff.evaluate.machine import this_machine
 from jaxdiff.evaluate.metrics import read_metrics
 from jaxdiff.evaluate.panels import Attacked, attack_panel
 from jaxdiff.evaluate.report import machine_notes, versions, write_report
-from jaxdiff.evaluate.results import merge_results, read_results, record, write_results
+from jaxdiff.evaluate.results import read_results, record, write_results
 from jaxdiff.evaluate.robust import outcome, run_cell
 from jaxdiff.evaluate.summary import summarise, worst_case
 from jaxdiff.evaluate.tables import csv_table, markdown_table, terminal_table
@@ -36,7 +36,6 @@ __all__ = [
     "loss_curves",
     "machine_notes",
     "markdown_table",
-    "merge_results",
     "outcome",
     "proportion",
     "read_metrics",

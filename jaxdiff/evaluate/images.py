@@ -1,4 +1,7 @@
-"""The pictures of a cell's first examples, kept beside its ledger so that figures need no second attack."""
+"""The pictures of a cell's first examples, kept beside its ledger so that figures need no second attack.
+
+They lie in a folder, a file for each batch: what is there is never written again.
+"""
 
 import io
 import logging
@@ -14,28 +17,28 @@ Pictures = dict[int, dict[str, np.ndarray]]  # example id -> name ("adversarial"
 
 
 def images_path(ledger: str | Path) -> Path:
-    """Where the pictures of a ledger lie: `<defense>--<attack>.npz`."""
-    return Path(ledger).with_suffix(".npz")
+    """The folder of the pictures of a ledger: `<ledger>.pictures`."""
+    return Path(ledger).with_suffix(".pictures")
 
 
-def write_images(path: str | Path, fingerprint: str, pictures: Pictures) -> None:
-    """Writes the pictures atomically as one npz (zip checksums guard every array)."""
+def write_images(folder: str | Path, fingerprint: str, pictures: Pictures) -> None:
+    """Writes the pictures of a batch atomically as one npz (zip checksums guard every array), named after the first of them."""
     ids = list(pictures)
     columns = {f"image_{name}": array for name, array in stack(pictures, ids).items()}
     buffer = io.BytesIO()
     np.savez(buffer, id=np.asarray(ids, np.int64), fingerprint=np.asarray(fingerprint), **columns)
-    write_bytes(path, buffer.getvalue())
+    write_bytes(Path(folder) / f"{ids[0]}.npz", buffer.getvalue())
 
 
-def read_images(path: str | Path, fingerprint: str) -> Pictures:
-    """The pictures at `path`; none (and a warning) if the file is damaged or of another fingerprint."""
-    if not Path(path).exists():
-        return {}
-    try:
-        return _load(path, fingerprint)
-    except Exception as error:  # whatever the damage is, the cure is the same: they are made again
-        logging.getLogger(__name__).warning("%s is made again: %s", path, error)
-        return {}
+def read_images(folder: str | Path, fingerprint: str) -> Pictures:
+    """All pictures in a folder, without those (and with a warning) whose file is damaged or of another fingerprint."""
+    pictures: Pictures = {}
+    for path in sorted(Path(folder).glob("*.npz")):
+        try:
+            pictures |= _load(path, fingerprint)
+        except Exception as error:  # whatever the damage is, the cure is the same: they are made again
+            logging.getLogger(__name__).warning("%s is made again: %s", path, error)
+    return pictures
 
 
 def stack(pictures: Pictures, ids: Sequence[int]) -> dict[str, np.ndarray]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxdiff.evaluate.results import ABSENT, Record, Reference
-from jaxdiff.evaluate.tables import caption, footnotes, grid, rule, value
+from jaxdiff.evaluate.tables import WITHIN, caption, footnotes, grid, rule, value
 
 SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
@@ -22,6 +22,7 @@ def latex_table(
     The caption says n, the confidence, whose the references are, and how many examples were not finite, or no images.
     """
     head, *body = grid(records, reference or {}, _cell, "defense")
+    within = [body.pop(0)] if body[0][0] == WITHIN else []
     notes = [caption(records), f"Bold: {rule(records)}."]
     notes += [f"In parentheses: {reference_name}."] if reference else []
     lines = [
@@ -31,7 +32,7 @@ def latex_table(
         rf"\caption{{{escape(' '.join([*notes, *footnotes(records)]))}}}",
         rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
         r"\toprule",
-        _row([escape(name) for name in head]),
+        *(_row([escape(name) for name in line]) for line in [head, *within]),
         r"\midrule",
         *(_row([escape(name), *cells]) for name, *cells in body),
         r"\bottomrule",

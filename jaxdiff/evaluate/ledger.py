@@ -151,10 +151,6 @@ class Ledger:
         """How many rows each machine has made, in their order."""
         return dict(Counter(self.makers.values()))
 
-    def missing(self, ids: Iterable[int]) -> list[int]:
-        """The ids without a row, in their order."""
-        return [int(i) for i in ids if int(i) not in self.rows]
-
     def select(self, ids: Iterable[int]) -> list[Row]:
         """The rows of `ids` in their order; KeyError for an id that has none yet."""
         return [self.rows[int(i)] for i in ids]

@@ -47,13 +47,6 @@ def read_results(path: str | Path) -> list[Record]:
     return records
 
 
-def merge_results(path: str | Path, records: Sequence[Mapping[str, Any]]) -> list[Record]:
-    """Adds `records` to those at `path`, replacing cells that are there; writes and returns all of them."""
-    cells = {(r["defense"], r["attack"]): dict(r) for r in [*read_results(path), *records]}
-    write_results(path, list(cells.values()))
-    return list(cells.values())
-
-
 def check_records(records: Any) -> None:
     """ValueError unless these are records: mappings with all fields, fractions within their intervals, of an image at least."""
     if isinstance(records, Mapping | str) or not isinstance(records, Sequence):

@@ -106,12 +106,13 @@ def run_cell(
             batch, outputs, seconds = _attack(chunk, fetch, attack, batch_size)
             drawn = {i: j for j, i in enumerate(chunk) if i in lost}
             if drawn:  # before the rows: a row on disk implies its picture
-                pictures |= take(outputs, drawn)
-                write_images(path, ledger.fingerprint, pictures)
+                fresh = take(outputs, drawn)
+                write_images(path, ledger.fingerprint, fresh)
+                pictures |= fresh
             rows = _rows(chunk, batch, outputs, seconds / len(chunk))
-            fresh = [row for row in rows if row["id"] not in ledger.rows]
-            ledger.append(fresh)
-            update(len(fresh))
+            new = [row for row in rows if row["id"] not in ledger.rows]
+            ledger.append(new)
+            update(len(new))
     _warn_of(ledger, ids)
     return stack(pictures, kept)
 

@@ -10,7 +10,19 @@ from jaxdiff import checks
 from jaxdiff.evaluate.results import ABSENT, Record, Reference, check_records
 from jaxdiff.evaluate.tidy import csv_text
 
-COLUMNS = ("accuracy", "low", "high", "n", "confidence", "nonfinite", "invalid", "seconds")
+WITHIN = "within"
+COLUMNS = (
+    "accuracy",
+    "low",
+    "high",
+    "n",
+    "threat",
+    "radius",
+    "confidence",
+    "nonfinite",
+    "invalid",
+    "seconds",
+)
 NOTED = {  # of a record -> its sign in the cell, and what it says in the footnote
     "nonfinite": ("†", "non-finite examples, counted as not robust"),
     "invalid": ("‡", "examples that were no images in [0, 1] with a label of the classifier, left out of n"),
@@ -94,7 +106,26 @@ def grid(
         ours, theirs = cells.get((defense, attack)), reference.get(defense, {}).get(attack)
         return cell(ours, theirs, (defense, attack) in marks, show_n)
 
-    return [[corner, *attacks]] + [[d, *(text(d, a) for a in attacks)] for d in defenses]
+    over = threats(records, attacks)
+    head = [[corner, *attacks]] + ([[WITHIN, *over]] if any(over) else [])
+    return head + [[d, *(text(d, a) for a in attacks)] for d in defenses]
+
+
+def threats(records: Sequence[Mapping[str, Any]], attacks: Sequence[str]) -> list[str]:
+    """The threat over each column, as "linf 8/255"; all of them if the rows differ, nothing where there is none."""
+    found: dict[str, list[str]] = {attack: [] for attack in attacks}
+    for r in records:
+        if r.get("threat") is not None:
+            found[r["attack"]].append(f"{r['threat']} {length(r['radius'])}")
+    return [" / ".join(dict.fromkeys(found[attack])) for attack in attacks]
+
+
+def length(radius: float | int) -> str:
+    """A radius as papers write it: 0.2, or 8/255."""
+    if float(f"{radius:.3g}") == radius:
+        return f"{radius:g}"
+    steps = 255 * radius
+    return f"{round(steps)}/255" if abs(steps - round(steps)) < 1e-4 else f"{radius:.4g}"
 
 
 def named(records: Sequence[Mapping[str, Any]], reference: Reference) -> list[tuple[str, str]]:

@@ -9,8 +9,8 @@ from rows import slow_but
 
 from jaxdiff.attacks import bpda
 from jaxdiff.defenses import attackers_view
+from jaxdiff.defenses.gradient_report import compare, gradient_report, report_text
 from jaxdiff.defenses.gradients import Purifier
-from jaxdiff.defenses.report import compare, gradient_report, report_text
 
 X = jax.random.uniform(jax.random.key(4), (3, 8))
 Y = jnp.arange(3)

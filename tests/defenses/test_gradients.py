@@ -9,8 +9,8 @@ from gaussians import exact_denoiser
 
 from jaxdiff.attacks import bpda
 from jaxdiff.defenses import attackers_view, diffpure
+from jaxdiff.defenses.gradient_report import compare, gradient_report, report_text
 from jaxdiff.defenses.gradients import Purifier, known_gradients
-from jaxdiff.defenses.report import compare, gradient_report, report_text
 from jaxdiff.diffusion import VP, ddpm, euler_maruyama
 from jaxdiff.diffusion.grids import uniform
 

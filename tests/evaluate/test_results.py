@@ -6,7 +6,6 @@ import pytest
 from jaxdiff.evaluate import (
     clopper_pearson,
     markdown_table,
-    merge_results,
     read_results,
     record,
     terminal_table,
@@ -93,14 +92,11 @@ def test_the_terminal_table_is_aligned_and_says_the_same():
     assert "n = 512" in lines[3]
 
 
-def test_results_survive_the_disk_and_merging(tmp_path):
+def test_results_survive_the_disk(tmp_path):
     path = tmp_path / "run" / "results.json"
     assert read_results(path) == []
     write_results(path, RECORDS[:3])
     assert read_results(path) == RECORDS[:3] and os.listdir(path.parent) == ["results.json"]
-    better = cell("none", "pgd", 3)
-    merged = merge_results(path, [better, *RECORDS[3:]])
-    assert merged == read_results(path) == [RECORDS[0], better, *RECORDS[2:]]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +119,7 @@ def test_wrong_records_are_not_written(tmp_path, records, message):
 def test_other_files_are_not_taken_for_results(tmp_path, text):
     (tmp_path / "r.json").write_text(text)
     with pytest.raises(ValueError, match="holds no results"):
-        merge_results(tmp_path / "r.json", RECORDS)
+        read_results(tmp_path / "r.json")
     assert (tmp_path / "r.json").read_text() == text
 
 

@@ -1,5 +1,6 @@
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -107,25 +108,44 @@ def test_a_damaged_row_is_attacked_again_and_only_that(whole, tmp_path):
     assert attacked(tmp_path) == [[7]] and timeless(ledger) == timeless(whole[0])
 
 
-@pytest.mark.parametrize("damage", ["missing", "flipped", "stale", "fewer"])
-def test_lost_pictures_alone_are_made_again(whole, tmp_path, damage, caplog):
+@pytest.mark.parametrize(
+    ("damage", "again"),
+    [
+        ("missing", [[0, 1, 2, 3], [4, 5]]),
+        ("flipped", [[0, 1, 2, 3]]),
+        ("stale", [[0, 1, 2, 3], [4, 5]]),
+        ("fewer", [[2, 3, 4, 5]]),
+    ],
+)
+def test_lost_pictures_alone_are_made_again(whole, tmp_path, damage, again, caplog):
     ledger, pictures = run(tmp_path, keep=2 if damage == "fewer" else 6)
-    path, rows = images_path(ledger.path), ledger.path.read_bytes()
+    folder, rows = images_path(ledger.path), ledger.path.read_bytes()
     if damage == "missing":
-        path.unlink()
+        shutil.rmtree(folder)
     elif damage == "flipped":
-        data = bytearray(path.read_bytes())
+        data = bytearray((folder / "0.npz").read_bytes())
         data[len(data) // 2] ^= 4
-        path.write_bytes(data)
+        (folder / "0.npz").write_bytes(data)
     elif damage == "stale":
         other = Ledger.open(tmp_path / "other.jsonl", "another")
         run_cell(other, IDS, linear_cell.fetch, linear_cell.attack, 4, keep=6)
-        images_path(other.path).replace(path)
+        shutil.rmtree(folder)
+        images_path(other.path).replace(folder)
     ledger, pictures = run(tmp_path, attack=killed_cell.recorded(tmp_path), keep=6)
-    assert attacked(tmp_path) == ([[2, 3, 4, 5]] if damage == "fewer" else [[0, 1, 2, 3], [4, 5]])
+    assert attacked(tmp_path) == again
     assert ledger.path.read_bytes() == rows
     np.testing.assert_array_equal(pictures["adversarial"], whole[1]["adversarial"][:6])
     assert ("is made again" in caplog.text) == (damage in ("flipped", "stale"))
+
+
+def test_pictures_that_are_there_are_not_written_again(tmp_path):
+    """A file a batch; a later one leaves the earlier ones as they are."""
+    ledger, _ = run(tmp_path, keep=2)
+    first = images_path(ledger.path) / "0.npz"
+    before = first.stat().st_mtime_ns, first.read_bytes()
+    ledger, _ = run(tmp_path, keep=9)
+    assert (first.stat().st_mtime_ns, first.read_bytes()) == before
+    assert sorted(path.name for path in first.parent.iterdir()) == ["0.npz", "2.npz", "6.npz"]
 
 
 def test_further_outputs_become_numbers_and_pictures(tmp_path):
@@ -142,7 +162,7 @@ def test_further_outputs_become_numbers_and_pictures(tmp_path):
 def test_one_trace_for_remainders_resumes_and_restored_pictures(tmp_path):
     run(tmp_path, IDS[:6], keep=3)
     ledger, _ = run(tmp_path, keep=3)
-    images_path(ledger.path).unlink()
+    shutil.rmtree(images_path(ledger.path))
     run(tmp_path, keep=3)
     assert linear_cell.TRACES[4] == 1
 

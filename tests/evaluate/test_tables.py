@@ -2,7 +2,7 @@
 
 from test_results import RECORDS, cell, grid
 
-from jaxdiff.evaluate import markdown_table, terminal_table
+from jaxdiff.evaluate import csv_table, latex_table, markdown_table, terminal_table
 
 # Twelve attacks have met 500 images, all nineteen only 128 of these, which happen to be easier.
 MIXED = [
@@ -30,3 +30,24 @@ def test_every_row_has_a_mark_of_its_own():
     assert {c for c, text in cells.items() if "**" in text} == {
         ("net", "attacks on all images"), ("net", "all attacks"), ("none", "pgd"), ("purify", "pgd")
     }  # fmt: skip
+
+
+def test_the_threat_stands_over_its_column():
+    """A row under the head, in every form; of a radius that is a number of 255ths these; of several threats all."""
+    here = [
+        cell("none", "pgd", 3) | {"threat": "linf", "radius": 8 / 255},
+        cell("none", "far", 3) | {"threat": "l2", "radius": 0.5},
+        cell("none", "standard", 3),
+        cell("other", "far", 3) | {"threat": "l2", "radius": 0.123456},
+    ]
+    markdown = markdown_table(here).splitlines()
+    assert markdown[2] == "| within | linf 8/255 | l2 0.5 / l2 0.1235 |  |"
+    assert terminal_table(here).splitlines()[1].split()[:3] == ["within", "linf", "8/255"]
+    latex = latex_table(here).splitlines()
+    assert latex[latex.index(r"\midrule") - 1] == r"within & linf 8/255 & l2 0.5 / l2 0.1235 &  \\"
+    lines = csv_table(here).splitlines()
+    assert lines[0].split(",")[6:8] == ["threat", "radius"] and lines[1].split(",")[6:8] == [
+        "linf",
+        repr(8 / 255),
+    ]
+    assert "within" not in markdown_table([cell("none", "standard", 3)])

@@ -13,8 +13,8 @@ from jaxdiff.study.table.contents import Contents
 from jaxdiff.study.table.examine import examined, matching
 from jaxdiff.study.table.figures import METRICS, draw_curve, draw_losses, draw_strongest, draw_worst
 from jaxdiff.study.table.records import records_of
-from jaxdiff.study.table.report import write_table
 from jaxdiff.study.table.run import Evaluation, Setting
+from jaxdiff.study.table.writing import write_table
 from jaxdiff.train.jsonl import read_jsonl
 
 CELLS = "cells"  # of a workdir: the ledgers of all its tables
