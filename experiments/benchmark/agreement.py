@@ -1,6 +1,7 @@
 """Do our attacks find what the peers' find? Both sides on the same trained network and the same CIFAR-10 images.
 
-    python experiments/benchmark/agreement.py --weights=resnet20.npz --output=agreement.json [--n=500] [--only=...]
+    python experiments/benchmark/agreement.py --weights=resnet20.npz --output=agreement.json
+                                              [--n=500] [--radii=0.5,1,2] [--only=...]
 
 Robust accuracy under APGD-CE, APGD-T, FAB-T, Square and AutoAttack beside torchattacks (radii in units of 1/255), median norms
 of C&W, DeepFool and DDN beside foolbox, and how often one pixel is enough beside ART. What is done is kept in --output, and a
