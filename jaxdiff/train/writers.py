@@ -58,6 +58,7 @@ class Wandb(Recorder):
 
     def open(self, step: int) -> None:
         """Begins the run, or goes on with the one whose id is in the folder."""
+        self._directory.mkdir(parents=True, exist_ok=True)
         name = self._directory / RUN
         known = name.read_text().strip() if name.exists() else None
         self._run = self._start(dir=str(self._directory), id=known, resume="allow")

@@ -3,7 +3,6 @@
 import io
 import json
 import time
-from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +10,7 @@ import optax
 import pytest
 
 from jaxdiff.train.jsonl import append_jsonl, cut_jsonl, read_jsonl
-from jaxdiff.train.records import TensorBoard, jsonl, plain, progress, tensorboard
+from jaxdiff.train.records import jsonl, plain, progress
 from jaxdiff.train.state import init_state
 
 STATE = init_state(jnp.ones(1), optax.sgd(0.1))
@@ -148,36 +147,3 @@ def test_the_bar_shows_a_resumed_run_where_it_is():
     assert "51/100" in frames[0] and "100/100" in frames[-1]
     assert "loss=0.01" in frames[-1] and "images/s" in frames[-1]
     assert "60/100" in "".join(frames) and "<" in frames[2]  # elapsed<left
-
-
-def test_tensorboard_drops_what_a_killed_run_left_and_gets_numbers(tmp_path):
-    calls = []
-
-    class Writer:
-        def __init__(self, directory, purge_step):
-            calls.append((directory, purge_step))
-
-        def add_scalar(self, name, value, step):
-            calls.append((name, value, step))
-
-        def close(self):
-            calls.append("closed")
-
-    hook = TensorBoard(Writer, tmp_path / "runs", 32, 2, None)
-    play(hook, [5, 6])
-    assert calls[0] == (str(tmp_path / "runs"), 5) and calls[-1] == "closed"
-    assert ("grad_norm", 6.0, 6) in calls and {c[2] for c in calls[1:-1]} == {6}
-
-
-def test_a_bucket_is_the_writers_to_know(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: True)
-    monkeypatch.setattr("importlib.import_module", lambda name: SimpleNamespace(SummaryWriter=None))
-    assert tensorboard("gs://bucket/run", 2)._directory == "gs://bucket/run"
-    assert tensorboard("here", 2)._directory == str(tmp_path / "here")
-    assert not list(tmp_path.iterdir())
-
-
-def test_without_tensorboard_there_is_no_hook(tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert tensorboard(tmp_path, 32) is None
