@@ -21,6 +21,7 @@ from jaxdiff.keys import purpose
 from jaxdiff.study.claim import claimed
 from jaxdiff.study.override import field, with_value
 from jaxdiff.study.parts import asked, build, completed, is_part
+from jaxdiff.study.side_by_side import side_by_side
 from jaxdiff.study.stage import Stage, in_order
 from jaxdiff.study.variants import varied
 from jaxdiff.types import PRNGKey
@@ -48,6 +49,8 @@ class Run(NamedTuple):
     finished: bool = False  # only what is finished is given, and nothing made
     common: str = ""
     made: Mapping[str, Made] = {}
+    line: int = 0  # of a progress bar
+    stop_if_asked: Callable[[], None] = lambda: None  # raises if what runs beside has failed
 
 
 class Plan(NamedTuple):
@@ -104,21 +107,28 @@ class Planned(NamedTuple):
     products: dict[str, Any]
 
     def make(self, workdir: str | Path, finished: bool = False) -> dict[str, Any]:
-        """{stage: product}: makes what is missing in `workdir`, stage after stage; nothing if all have to be `finished`."""
+        """{stage: product}: makes what is missing in `workdir`, in order, on a CPU two stages at a time; nothing if all have to
+        be `finished`.
+        """
         workdir, made, seed = Path(workdir), {}, self.config["seed"]
         common = fingerprint(_common(self.config))
-        for name, stage in self.stages.items():
+
+        def work(name: str, line: int, stop_if_asked: Callable[[], None]) -> None:
+            stage = self.stages[name]
             # What asked for a product itself, and not for a part to build later, has seen its shape alone.
             plan = _plan(self.config, stage, self.products) if asked(stage.spec) else self.plans[name]
             needed = {other: made[other] for other in _wanted(self.stages, *stage.needs)}
-            with claimed(workdir / stage.folder, _record(stage, common)) as folder:
+            with claimed(workdir / stage.folder, _record(stage, common, self.stages)) as folder:
                 key = purpose(jax.random.key(seed), name)
-                self.products[name] = plan.make(
-                    Run(name, folder, key, seed, workdir, finished, common, needed)
-                )
+                run = Run(name, folder, key, seed, workdir, finished, common, needed, line, stop_if_asked)
+                self.products[name] = plan.make(run)
             made[name] = Made(stage, folder)
             _point(workdir / name, folder.name)
-        return dict(self.products)
+
+        beside = jax.default_backend() == "cpu" and jax.local_device_count() > 1 and jax.process_count() == 1
+        needs = {name: [n for n in stage.needs if n in self.stages] for name, stage in self.stages.items()}
+        side_by_side(needs, work, 2 if beside else 1)
+        return {name: self.products[name] for name in self.stages}
 
 
 def planned(config: Any, only: str | None = None) -> Planned:
@@ -150,9 +160,10 @@ def is_study(config: Any) -> bool:
     return isinstance(config, Mapping | ConfigDict) and set(config) == set(FIELDS)
 
 
-def _record(stage: Stage, common: str) -> dict[str, Any]:
+def _record(stage: Stage, common: str, stages: Mapping[str, Stage]) -> dict[str, Any]:
     """What the folder of a stage says that it is."""
-    return {"stage": stage.name, "common": common, **plain(stage.spec)}
+    needs = {name: stages[name].digest for name in stage.needs}
+    return {"stage": stage.name, "common": common, "needs": needs, **plain(stage.spec)}
 
 
 def _common(config: Any) -> tuple[Any, int]:

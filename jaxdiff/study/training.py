@@ -181,7 +181,8 @@ def _hooks(
 ) -> list[Callable]:
     folder, size, total = run.folder, told.batch_size, told.steps
     hooks = [
-        progress(total, size, desc=run.name),
+        progress(total, size, desc=run.name, position=run.line),
+        lambda *_: run.stop_if_asked(),
         jsonl(folder / METRICS, size, told.log_every, total),
         *(WRITERS[name](folder / name, size, told.log_every, total) for name in told.writers),
         checkpointing(checkpoints, batches, told.checkpoint_every, total),

@@ -143,6 +143,7 @@ def test_a_folder_says_what_it_holds(tmp_path):
     (folder,) = tmp_path.glob("*-*")
     assert (tmp_path / "left").resolve() == folder.resolve()
     told = json.loads((folder / "stage.json").read_text())
+    assert told.pop("common") and told.pop("needs") == {}
     assert told == {"stage": "left", "name": f"{__name__}.count_up", "steps": 7, "start": 0.0, "fail": False}
 
 
@@ -162,7 +163,7 @@ def test_smoke_makes_every_count_small():
 
 def test_what_is_no_study_is_said():
     for wrong in ({"seed": 0}, 3, None):
-        with pytest.raises(ValueError, match=r"fields \('seed', 'data', 'stages'\)"):
+        with pytest.raises(ValueError, match=r"fields \('seed', 'data', 'stages', 'axes'\)"):
             planned(wrong)
     with pytest.raises(ValueError, match="seed as a whole number"):
         config(seed=-1)
