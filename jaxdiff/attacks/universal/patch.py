@@ -67,11 +67,8 @@ def place(x: Float[Array, "h w c"], patch: Patch, mask: Mask, placement: Placeme
 
     ValueError for a placement whose scale is not positive or whose numbers are not finite, and for a mask of another size.
     """
-    x, patch, mask = (
-        checks.image("place", x),
-        checks.image("place's patch", patch),
-        checked_mask("place", mask),
-    )
+    x, patch = checks.image("place", x), checks.image("place's patch", patch)
+    mask = checked_mask("place", mask)
     checks.pixels("place", x.shape)
     checks.pixels("place's patch", patch.shape)
     checks.instance("place", Placement, "Placement(row, column)", placement=placement)
