@@ -293,8 +293,9 @@ def pixels(who: str, shape: tuple[int, ...], least: int = 1) -> None:
 
 def takes(who: str, like: str, arguments: int, /, **functions: Any) -> None:
     """ValueError unless every function can be called with `arguments` positional ones; `like` says how, as "(logits, y)"."""
-    function(who, **functions)
     for name, value in functions.items():
+        if not callable(value):
+            raise ValueError(f"{who} needs {name} as a function of {like}; got {_shown(value)}.")
         try:
             inspect.signature(value).bind(*[None] * arguments)
         except TypeError as error:

@@ -81,7 +81,9 @@ def test_what_is_right_passes():
     assert checks.images("f", IMAGE[:0]).shape == (0, 2, 3)
     assert checks.labels("f", np.array([0, 3]), 2, 4).tolist() == [0, 3]
     assert checks.logits_of("f", linear, IMAGE, KEY) == 4
-    checks.number("f", "[0, inf]", radius=jnp.inf, lr=np.float32(0.1), half=jnp.asarray(0.5))
+    found = checks.number("f", "[0, inf]", radius=jnp.inf, lr=np.float64(0.1), half=jnp.asarray(0.5))
+    assert found == (np.inf, 0.1, 0.5) and {type(number) for number in found} == {float}
+    assert checks.number("f", "[0, 1]", radius=np.float64(0.1)) == 0.1
     checks.count("f", steps=np.int64(3))
     checks.pixels("f", (3, 4, 1), 3)
     checks.takes("f", "(logits, y)", 2, objective=factory(), power=pow)
@@ -91,7 +93,7 @@ def test_what_is_right_passes():
 
 def test_traced_values_pass_and_types_do_not():
     assert jax.jit(lambda x: checks.image("f", x))(2 * IMAGE).max() == 2
-    jax.jit(lambda r: checks.number("f", "[0, 1]", radius=r) or r)(3.0)
+    assert jax.jit(lambda r: checks.number("f", "[0, 1]", radius=r))(3.0) == 3.0
     with pytest.raises(ValueError, match="uint8"):
         jax.jit(lambda x: checks.image("f", x))(IMAGE.astype(np.uint8))
 

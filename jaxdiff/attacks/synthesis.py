@@ -78,6 +78,7 @@ def stay_near(
 
 def absolute_variation(image: Image) -> Scalar:
     """The sum of |differences| between neighbours along the two axes of an image "h w c"."""
+    image = checks.floats("absolute_variation", image)
     checks.pixels("absolute_variation", image.shape)
     return sum(jnp.sum(jnp.abs(jnp.diff(image, axis=axis))) for axis in (0, 1))
 

@@ -33,6 +33,7 @@ def eot(function: RandomFunction, n: int, batch_size: int | None = None) -> Rand
     _check("eot", function, n, batch_size)
 
     def mean(x, key):
+        x = checks.floats("eot", x)
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(n))
         draw = lambda key: function(x, key)
         # Not all at once: the backward pass computes again what it would have to store of all n draws.
@@ -77,7 +78,12 @@ def times(n: int, attack: Stepwise) -> Stepwise:
 def bpda(defense: Defense) -> Defense:
     """The defense itself, with the gradient of the identity (BPDA, Athalye et al. 2018, arXiv 1802.00420)."""
     checks.function("bpda", defense=defense)
-    return lambda x, key: jax.lax.stop_gradient(defense(x, key)) + (x - jax.lax.stop_gradient(x))
+
+    def straight(x, key):
+        x = checks.floats("bpda", x)
+        return jax.lax.stop_gradient(defense(x, key)) + (x - jax.lax.stop_gradient(x))
+
+    return straight
 
 
 def defend(classifier: Classifier, defense: Defense) -> Classifier:
@@ -85,6 +91,7 @@ def defend(classifier: Classifier, defense: Defense) -> Classifier:
     checks.function("defend", classifier=classifier, defense=defense)
 
     def defended(x, key):
+        x = checks.floats("defend", x)  # its range is the attack's to check: a probe may look outside
         defense_key, classifier_key = jax.random.split(key)
         return classifier(defense(x, defense_key), classifier_key)
 

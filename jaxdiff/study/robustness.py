@@ -89,7 +89,7 @@ def _labels(labels: Any, batch: int) -> Any:
     return check.labels("robustness", labels, batch)
 
 
-def _classes(models: Mapping[str, tuple[Model, Any]], images: np.ndarray, batched: bool) -> int:
+def _classes(models: Mapping[str, Any], images: np.ndarray, batched: bool) -> int:
     check.instance("robustness", Mapping, '{"mine": (function, params)}', models=models)
     found = {}
     for name, model in models.items():

@@ -181,6 +181,7 @@ WORDS = {
     ("flow_field", "radius"): ("radius", "half the image"),
 }
 NONE = {"tx", "batch_size", "levels", "tau", "penalty", "starts"}
+SHARES = {("nes", "lr"), ("spsa", "lr")}  # None is a share of the radius
 
 
 def _spoilt(value):
@@ -210,9 +211,9 @@ def _rows():
     for name, (make, right) in MAKE.items():
         for argument, value in right.items():
             for i, bad in enumerate(_spoilt(value)):
-                if (bad is None and argument in NONE) or (
-                    isinstance(bad, int) and (name, argument, bad) in fine
-                ):
+                if bad is None and (argument in NONE or (name, argument) in SHARES):
+                    continue
+                if isinstance(bad, int) and (name, argument, bad) in fine:
                     continue
                 if isinstance(bad, float) and bad in FREE.get((name, argument), []):
                     continue

@@ -50,9 +50,7 @@ ROWS = {
     for table, values in ((WITH_NUMBER, NUMBERS), (WITH_COUNT, COUNTS))
     for name, (make, words) in table.items()
     for kind, v in values.items()
-    if not (
-        v is None and name in ("pgd, lr", "fgsm, lr", "nes, lr", "spsa, lr")
-    )  # left out: a share of the radius
+    if not (v is None and name in ("pgd, lr", "fgsm, lr"))  # left out: a share of the radius
 } | {
     "a radius of 8": (lambda: a.linf(8), "8 / 255"),
     "a radius of 2.5": (lambda: a.linf(2.5), "2.5 / 255", "beyond"),

@@ -74,6 +74,11 @@ def test_every_attack_works(name, edge):
 told = refusals.fixture("attacks/numpy_attacks.py")
 
 
-@pytest.mark.parametrize("name", numpy_attacks.ROWS)
+@pytest.mark.parametrize("name", numpy_attacks.NUMPY)
 def test_numpy_arrays_are_jax_arrays(told, name):
     assert told[name] == ["", "'the same'"]
+
+
+@pytest.mark.parametrize("name", numpy_attacks.PRECISE)
+def test_numbers_of_numpy_leave_images_their_precision(told, name):
+    assert told[name] == ["", "'float32 bfloat16'"]

@@ -69,7 +69,7 @@ def apgd(threat: Threat, steps: int = 100, rho: float | int = 0.75) -> Stepwise:
     or rho outside [0, 1].
     """
     check_threat("apgd", threat)
-    checks.number("apgd", "[0, inf)", radius=threat.radius)
+    radius = checks.number("apgd", "[0, inf)", radius=threat.radius)
     checks.count("apgd", steps=steps)
     rho = checks.number("apgd", "[0, 1]", rho=rho)
     checked = (0, *check_iterations(steps))
@@ -80,10 +80,10 @@ def apgd(threat: Threat, steps: int = 100, rho: float | int = 0.75) -> Stepwise:
     def begin(x: Image, key: PRNGKey) -> tuple[Perturbation, Verdict]:
         delta = threat.init(key, x)
         norm = threat.norm(delta)
-        delta = threat.project(delta * (threat.radius / jnp.where(norm > 0.0, norm, 1.0)), x)
+        delta = threat.project(delta * (radius / jnp.where(norm > 0.0, norm, 1.0)), x)
         infinite = jnp.asarray(jnp.inf, x.dtype)
         memory = _Memory(infinite, jnp.asarray(0), -infinite, jnp.asarray(True))
-        return delta, Verdict(jnp.asarray(False), jnp.asarray(2.0 * threat.radius, x.dtype), memory)
+        return delta, Verdict(jnp.asarray(False), jnp.asarray(2.0 * radius, x.dtype), memory)
 
     def move(x: Image, climb: Climb, i: Int[Array, ""]) -> Perturbation:
         delta, _, gradient = climb.at

@@ -47,7 +47,7 @@ def nes_gradient(
     checks.takes("nes_gradient", "(x, key)", 2, loss=loss)
     checks.count("nes_gradient", samples=samples)
     sigma = checks.number("nes_gradient", "(0, inf)", sigma=sigma)
-    value = lambda x, key: measured(loss)(x, key)[0]
+    x, value = checks.floats("nes_gradient", x), lambda x, key: measured(loss)(x, key)[0]
 
     def along(x, key):
         draw_key, plus_key, minus_key = jax.random.split(key, 3)

@@ -27,7 +27,7 @@ Motion = Float[Array, "3"]  # shares of the largest (degrees, dx, dy), each in [
 
 def rotate_translate(x: Image, degrees: ScalarLike, dx: ScalarLike, dy: ScalarLike) -> Image:
     """Equation (1): x "h w c" turned anticlockwise by `degrees`, then moved dx pixels right and dy down."""
-    x = jnp.asarray(x)
+    x = checks.image("rotate_translate", x)
     checks.pixels("rotate_translate", x.shape)
     degrees, dx, dy = checks.number("rotate_translate", "(-inf, inf)", degrees=degrees, dx=dx, dy=dy)
     dtype, (h, w, _) = wide_dtype(x.dtype), x.shape

@@ -57,6 +57,7 @@ def ensemble(*classifiers: Classifier, probabilities: bool = False) -> Classifie
         raise ValueError("ensemble needs at least one classifier; got none.")
 
     def fused(x, key):
+        x = checks.floats("ensemble", x)
         logits = jnp.stack([f(x, jax.random.fold_in(key, k)) for k, f in enumerate(classifiers)])
         if not probabilities:
             return jnp.mean(logits, axis=0)

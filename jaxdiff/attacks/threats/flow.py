@@ -17,7 +17,7 @@ import optax
 from jaxtyping import Array, Float, ScalarLike
 
 from jaxdiff import checks
-from jaxdiff.attacks.threats.threat import Threat
+from jaxdiff.attacks.threats.threat import Threat, on_images
 from jaxdiff.floats import wide_dtype
 from jaxdiff.types import PRNGKey, Scalar
 
@@ -34,7 +34,7 @@ def warp(x: Float[Array, "h w c"], flow: Flow, beyond: str = "constant") -> Floa
     Beyond the image lie zeros, or its nearest pixel for beyond = "edge".
     Raises ValueError unless there is a flow for every pixel.
     """
-    x, flow = jnp.asarray(x), jnp.asarray(flow)
+    x, flow = checks.image("warp", x), checks.floats("warp", flow, "flows")
     checks.pixels("warp", x.shape)
     checks.known("warp", BEYOND, beyond=beyond)
     if flow.shape != (*x.shape[:2], 2):
@@ -89,9 +89,8 @@ def flow_field(radius: ScalarLike) -> Threat:
 
     steepest = optax.stateless(lambda g, _: jnp.sign(g))
     norm = lambda flow: jnp.max(jnp.abs(flow))
-    return Threat(
-        init, warp, project, steepest, norm, radius, name="flow", symbol="flow, in halves of the image"
-    )
+    words = {"name": "flow", "symbol": "flow, in halves of the image"}
+    return on_images(Threat(init, warp, project, steepest, norm, radius, **words))
 
 
 def flow_smoothness(flow: Flow) -> Scalar:

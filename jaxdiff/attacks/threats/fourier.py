@@ -24,7 +24,15 @@ import optax
 from jaxtyping import Array, Float, ScalarLike
 
 from jaxdiff import checks
-from jaxdiff.attacks.threats.threat import Perturbation, Threat, add_inside, check_threat, into_box, length
+from jaxdiff.attacks.threats.threat import (
+    Perturbation,
+    Threat,
+    add_inside,
+    check_threat,
+    into_box,
+    length,
+    on_images,
+)
 from jaxdiff.floats import wide, wide_dtype
 from jaxdiff.types import Image, PRNGKey
 
@@ -65,9 +73,10 @@ def low_frequency(threat: Threat, cutoff: float | int, rounds: int = 8) -> Threa
         return _to_norm(low_pass(direction), threat, 1.0), state
 
     steepest = optax.GradientTransformation(threat.steepest.init, update)
-    return threat._replace(
+    low = threat._replace(
         init=init, project=project, steepest=steepest, to_plane=None, name=f"low-frequency {threat.name}"
     )
+    return on_images(low)
 
 
 def fourier_l2(radius: ScalarLike, decay: float | int = 1.0) -> Threat:
@@ -99,7 +108,7 @@ def fourier_l2(radius: ScalarLike, decay: float | int = 1.0) -> Threat:
         length = norm(g)
         return (g / jnp.where(length > 0.0, length, 1.0)).astype(g.dtype)
 
-    return Threat(
+    ball = Threat(
         init=init,
         apply=lambda x, z: add_inside(x, _hartley(pixels(z)).astype(x.dtype)),
         project=project,
@@ -110,6 +119,7 @@ def fourier_l2(radius: ScalarLike, decay: float | int = 1.0) -> Threat:
         name="fourier_l2",
         symbol=r"$\ell_2$",
     )
+    return on_images(ball)
 
 
 def _shorten(z: Perturbation, s: Float[Array, "h w 1"], radius: ScalarLike) -> Perturbation:

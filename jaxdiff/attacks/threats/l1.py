@@ -19,7 +19,7 @@ from jaxtyping import ScalarLike
 
 from jaxdiff import checks
 from jaxdiff.attacks.threats.planes import plane_l1
-from jaxdiff.attacks.threats.threat import Perturbation, Threat, add_inside
+from jaxdiff.attacks.threats.threat import Perturbation, Threat, add_inside, on_images
 from jaxdiff.types import Image, PRNGKey, Scalar
 
 __all__ = ["l1"]
@@ -43,7 +43,7 @@ def l1(radius: ScalarLike, sparsity: float | int | None = 0.05) -> Threat:
         draw = jax.random.laplace(sizes_key, x.shape, x.dtype)
         return radius * draw / (_norm(draw) + jax.random.exponential(slack_key, (), x.dtype))
 
-    return Threat(
+    ball = Threat(
         init=init,
         apply=add_inside,
         project=lambda delta, x: _project(delta, x, radius),
@@ -55,6 +55,7 @@ def l1(radius: ScalarLike, sparsity: float | int | None = 0.05) -> Threat:
         name="l1",
         symbol=r"$\ell_1$",
     )
+    return on_images(ball)
 
 
 def _norm(delta: Perturbation) -> Scalar:

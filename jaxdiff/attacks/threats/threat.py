@@ -55,7 +55,7 @@ def linf(radius: ScalarLike, beyond: bool = False) -> Threat:
             f"An L-infinity radius of 1 reaches every image; got {radius:g}. For {radius:g} of 255 write {radius:g} / 255; "
             "`beyond=True` takes it as it is."
         )
-    return Threat(
+    ball = Threat(
         init=lambda key, x: radius * jax.random.uniform(key, x.shape, x.dtype, -1.0, 1.0),
         apply=_add,
         project=lambda delta, x: into_box(jnp.clip(delta, -radius, radius), x),
@@ -67,6 +67,7 @@ def linf(radius: ScalarLike, beyond: bool = False) -> Threat:
         name="linf",
         symbol=r"$\ell_\infty$",
     )
+    return on_images(ball)
 
 
 def l2(radius: ScalarLike) -> Threat:
@@ -86,7 +87,7 @@ def l2(radius: ScalarLike) -> Threat:
         outside = norm > radius
         return into_box(delta * jnp.where(outside, radius / jnp.where(outside, norm, 1.0), 1.0), x)
 
-    return Threat(
+    ball = Threat(
         init=init,
         apply=_add,
         project=project,
@@ -97,6 +98,21 @@ def l2(radius: ScalarLike) -> Threat:
         measure=length,
         name="l2",
         symbol=r"$\ell_2$",
+    )
+    return on_images(ball)
+
+
+def on_images(threat: Threat) -> Threat:
+    """The threat on numpy arrays too; ValueError for what is no image in [0, 1], and for a perturbation that holds integers."""
+    who = f"The threat {threat.name}"
+    image = lambda x: checks.image(who, x)
+    floats = lambda delta: checks.floats(who, delta, "perturbations")
+    return threat._replace(
+        init=lambda key, x: threat.init(key, image(x)),
+        apply=lambda x, delta: threat.apply(image(x), floats(delta)),
+        project=lambda delta, x: threat.project(floats(delta), image(x)),
+        norm=lambda delta: threat.norm(floats(delta)),
+        measure=threat.measure and (lambda difference: threat.measure(floats(difference))),
     )
 
 

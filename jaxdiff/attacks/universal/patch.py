@@ -67,7 +67,8 @@ def place(x: Float[Array, "h w c"], patch: Patch, mask: Mask, placement: Placeme
 
     ValueError for a placement whose scale is not positive or whose numbers are not finite, and for a mask of another size.
     """
-    x, patch, mask = jnp.asarray(x), jnp.asarray(patch), jnp.asarray(mask)
+    x, patch = checks.image("place", x), checks.image("place's patch", patch)
+    mask = checked_mask("place", mask)
     checks.pixels("place", x.shape)
     checks.pixels("place's patch", patch.shape)
     checks.instance("place", Placement, "Placement(row, column)", placement=placement)
@@ -174,6 +175,7 @@ def patch_step(
 
     def step(classifier: Classifier, patch: Patch, state: Any, images: Images, labels: Labels, key: PRNGKey):
         images, labels, key = checks.batch("patch_step", classifier, images, labels, key)
+        patch = checks.image("patch_step's patch", patch)
         keys = jax.vmap(lambda k: jax.random.fold_in(key, k))(jnp.arange(len(images)))
 
         def loss(patch):
@@ -233,6 +235,7 @@ def apply_patch(patch: Patch, mask: Mask, draw: Draw) -> Attack:
     checks.takes("apply_patch", "(key, image shape, patch shape)", 3, draw=draw)
 
     def attack(classifier, x, y, key):
+        x = checks.image("apply_patch", x)
         checks.pixels("apply_patch", x.shape)
         return place(x, patch, mask, draw(key, x.shape, patch.shape))
 
@@ -241,7 +244,8 @@ def apply_patch(patch: Patch, mask: Mask, draw: Draw) -> Attack:
 
 def total_variation(patch: Patch) -> Scalar:
     """sum_{i,j} sqrt(|p_{i+1,j} - p_{i,j}|^2 + |p_{i,j+1} - p_{i,j}|^2) (Sharif et al. 2016), with | | over the channels."""
-    checks.pixels("total_variation", jnp.shape(patch))
+    patch = checks.image("total_variation", patch)
+    checks.pixels("total_variation", patch.shape)
     padded = jnp.pad(patch, ((0, 1), (0, 1), (0, 0)), mode="edge")
     down, right = padded[1:, :-1] - patch, padded[:-1, 1:] - patch
     return jnp.sum(_root(jnp.sum(jnp.square(down) + jnp.square(right), axis=-1)))
@@ -252,9 +256,10 @@ def non_printability(patch: Patch, colours: Float[Array, "n pc"] | None = None) 
 
     Sharif et al. 2016 take the product in place of the minimum: the same zeros, but it fades with the number of colours.
     """
-    patch = jnp.asarray(patch)
+    patch = checks.image("non_printability", patch)
     checks.pixels("non_printability", patch.shape)
-    colours = jnp.asarray(printable_colours() if colours is None else colours, patch.dtype)
+    colours = printable_colours() if colours is None else checks.image("non_printability's colours", colours)
+    colours = colours.astype(patch.dtype)
     if colours.ndim != 2 or colours.shape[-1] != patch.shape[-1]:
         raise ValueError(
             f"Colours are [n, channels of the patch]; got {colours.shape} and a patch {patch.shape}. "

@@ -46,6 +46,7 @@ def apply_universal(delta: Perturbation, threat: Threat) -> Attack:
     delta = checks.floats("apply_universal", delta, "A perturbation")
 
     def attack(classifier, x, y, key):
+        x = checks.image("apply_universal", x)
         return towards(x, threat.apply(wide(x), threat.project(delta, wide(x))))
 
     return attack
@@ -96,7 +97,7 @@ def universal_step(
     check_direction("universal_step", direction)
 
     def init(x: Image):
-        zero = jnp.zeros_like(wide(jnp.asarray(x)))
+        zero = jnp.zeros_like(wide(checks.image("universal_step", x)))
         state = direction.init(zero)
         if isinstance(state, Lookahead):
             raise ValueError(
