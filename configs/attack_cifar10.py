@@ -8,7 +8,7 @@ perturbations: the L-infinity radius is 1/255. Variants "autoattack": AutoAttack
 images, few steps.
 """
 
-from every_attack import cells
+from attack_cells import cells
 from ml_collections import ConfigDict
 
 from jaxdiff import attacks, data, defenses, models

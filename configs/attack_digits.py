@@ -6,8 +6,8 @@ In the workdir of configs/digits.py the classifiers are there already; elsewhere
 cores). Images are 8 x 8 with one channel. Variant "smoke": few images, few steps.
 """
 
+from attack_cells import cells
 from digits import trained
-from every_attack import cells
 from ml_collections import ConfigDict
 
 from jaxdiff import attacks, data, defenses, models, train

@@ -12,7 +12,7 @@ from jaxdiff.study.variants import SMALL
 NAMES = ("ablation_digits", "attack_cifar10", "attack_digits", "cifar10", "digits", "fashion_mnist")
 NEEDS = {"attack_cifar10": ("TFDS_DATA_DIR", "JAXDIFF_WEIGHTS_DIR"), "cifar10": ("TFDS_DATA_DIR",),
          "fashion_mnist": ("TFDS_DATA_DIR",)}  # fmt: skip
-QUICK = (("digits", "smoke"), ("ablation_digits", ""))
+QUICK = (("digits", "smoke"),)
 VARIANTS = [
     pytest.param(name, variant, marks=() if (name, variant) in QUICK else pytest.mark.slow)
     for name in NAMES
@@ -72,6 +72,7 @@ def test_no_part_is_shared(name):
     assert any(is_part(tree) for tree in seen)
 
 
+@pytest.mark.slow
 def test_the_cells_of_the_digits_are_those_of_the_readme():
     stages = config_of("digits").stages
     places = planned(config_of("digits"), "table").plans
@@ -82,6 +83,7 @@ def test_the_cells_of_the_digits_are_those_of_the_readme():
     assert list(stages.table.victims) == ["none", "adversarial_training", "diffpure"]
 
 
+@pytest.mark.slow
 def test_the_ablation_is_a_product_of_its_axes():
     variants = variants_of(config_of("ablation_digits"))
     assert len(variants) == 18

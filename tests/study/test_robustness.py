@@ -55,6 +55,7 @@ def test_a_table_of_a_function_with_numpy_and_jax_arrays(tmp_path, params):
     assert [r["accuracy"] for r in same] == [r["accuracy"] for r in found]
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_was_and_knows_other_parameters(tmp_path, params):
     images, labels = batch_of()
     arguments = images, labels, CELLS, tmp_path
@@ -101,6 +102,7 @@ def test_a_workdir_gives_its_networks_back(tmp_path):
         load(tmp_path / "elsewhere")
 
 
+@pytest.mark.slow
 def test_what_is_not_finished_is_not_given(tmp_path):
     study_config = config(a=classifier())
     remember(study_config, tmp_path)

@@ -93,6 +93,7 @@ def test_a_record_of_every_cell_and_files_for_papers(tmp_path, capsys):
     assert "none" in out and "report: " in out
 
 
+@pytest.mark.slow
 def test_the_rows_say_what_an_attack_does(tmp_path):
     """Of a victim without a defense: pgd called by hand on the same images with the same keys."""
     run(config(), tmp_path)
@@ -108,6 +109,7 @@ def test_the_rows_say_what_an_attack_does(tmp_path):
     assert attack.steps == 2
 
 
+@pytest.mark.slow
 def test_curves_share_the_program_and_the_rows_of_their_cell(tmp_path, attacked):
     curves = {"linf": part(tasks.curve, cells=("*/pgd", "none/fgsm"), radii=(0.0, 0.1, 0.3), n=12)}
     run(config(curves=curves), tmp_path)
@@ -123,6 +125,7 @@ def test_curves_share_the_program_and_the_rows_of_their_cell(tmp_path, attacked)
     assert (tmp_path / "table" / "figures" / "curve-linf.png").exists()
 
 
+@pytest.mark.slow
 def test_minima_are_within_a_threat_and_their_union_says_so(tmp_path):
     run(config(minima=True), tmp_path)
     found = records(tmp_path)
@@ -134,6 +137,7 @@ def test_minima_are_within_a_threat_and_their_union_says_so(tmp_path):
     assert not any("far" in r["minimum_over"] for (_, c), r in found.items() if c.startswith("all attacks"))
 
 
+@pytest.mark.slow
 def test_a_check_is_made_once(tmp_path, monkeypatch):
     made = []
     monkeypatch.setattr(linear_stage, "look", lambda classifier, images, labels, key, defense: made.append(
@@ -145,6 +149,7 @@ def test_a_check_is_made_once(tmp_path, monkeypatch):
     assert "## look: noisy\n\nall is well" in (tmp_path / "table" / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_an_ensemble_says_which_attack_has_won(tmp_path):
     auto = part(attacks.autoattack.standard, steps=4, queries=10)
     run(config(cells={"auto": part(tasks.cell, attack=auto, threat=LINF, on="none")}), tmp_path)
@@ -160,6 +165,7 @@ def test_an_ensemble_says_which_attack_has_won(tmp_path):
     assert all(row["attack"] == -1 for row in rows if row["correct_after"] or not row["correct_before"])
 
 
+@pytest.mark.slow
 def test_surrogates_are_products_and_arguments(tmp_path, attacked):
     """The attack is made on another stage, whose weights are arguments: another surrogate is another ledger."""
     transfer = part(attacks.transfer, attack=climb(steps=2), surrogate="@other")
