@@ -42,7 +42,7 @@ def trained():
             label={"scale": 999.0, "offset": 0.0},
             weight=part(diffusion.losses.simple),
             time=part(diffusion.losses.uniform_time, t_min=1e-3),
-            train=_training(adam, 3500, 64),
+            train=_training(adam, 2800, 64),
         ),
         "classifier": part(
             tasks.classifier,
@@ -55,7 +55,7 @@ def trained():
             tasks.classifier,
             model=CNN,
             loss=madry(RADIUS, lr=0.4 * RADIUS, steps=5),
-            train=_training(adamw, 2700, 64),
+            train=_training(adamw, 2200, 64),
         ),
     }
 
