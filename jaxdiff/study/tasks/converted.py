@@ -1,6 +1,7 @@
 """The stages of networks that others have trained: weights of PyTorch in an npz file."""
 
 import hashlib
+import inspect
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -85,7 +86,5 @@ def _converted(model: Any, weights: str, converter: str, sha256: str, shapes: An
 
 
 def _positional(function: Callable) -> list[str]:
-    import inspect
-
     parameters = inspect.signature(function).parameters.values()
     return [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]

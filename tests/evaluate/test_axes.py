@@ -1,0 +1,39 @@
+"""Plots by axis: what is drawn lies beside it as numbers; categories stand side by side, numbers in proportion."""
+
+import csv
+
+import numpy as np
+import pytest
+from matplotlib import pyplot
+
+from jaxdiff.evaluate import axes, curves
+
+
+@pytest.mark.parametrize(
+    ("values", "places"), [(("eps", "x0", "v"), [0.0, 1.0, 2.0]), ((0.1, 0.2, 0.8), [0.1, 0.2, 0.8])]
+)
+def test_values_stand_where_they_belong(tmp_path, monkeypatch, values, places):
+    drawn, line = [], curves.drawn_line
+
+    def noting(plot, x, y, *rest):
+        drawn.append((np.asarray(x).tolist(), np.asarray(y).tolist()))
+        return line(plot, x, y, *rest)
+
+    monkeypatch.setattr(axes, "drawn_line", noting)
+    series = {
+        "a": ([1.0, 2.0, 3.0], [0.5, 1.5, 2.5], [1.5, 2.5, 3.5]),
+        "b": ([3.0, np.nan, 1.0], *[[np.nan] * 3] * 2),
+    }
+    path = axes.axis_plot(values, series, tmp_path / "plot.png", "kind", "loss")
+    assert path.exists() and [x for x, _ in drawn] == [places, places] and drawn[0][1] == [1.0, 2.0, 3.0]
+    rows = list(csv.DictReader((tmp_path / "plot.csv").read_text().splitlines()))
+    assert [row["x"] for row in rows[:3]] == [str(value) for value in values]
+    assert [row["high"] for row in rows[:3]] == ["1.5", "2.5", "3.5"]
+    assert not pyplot.get_fignums()  # nothing is left open
+
+
+def test_what_is_no_series_is_said(tmp_path):
+    with pytest.raises(ValueError, match="a number for each of 2 values"):
+        axes.axis_plot((1, 2), {"a": ([1.0], [1.0], [1.0])}, tmp_path / "a.png", "x", "y")
+    with pytest.raises(ValueError, match="at least one series"):
+        axes.axis_plot((1, 2), {}, tmp_path / "a.png", "x", "y")
