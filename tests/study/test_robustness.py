@@ -86,6 +86,7 @@ def test_what_is_wrong_is_said_before_anything_is_written(tmp_path, params, k):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_a_workdir_gives_its_networks_back(tmp_path):
     study_config = config(a=classifier(), score=score())
     made = run(study_config, tmp_path)

@@ -59,6 +59,7 @@ def test_an_error_stops_the_rest_and_nothing_is_left_over(workers):
     assert begun == ["x"]
 
 
+@pytest.mark.slow
 def test_stages_beside_each_other_are_what_they_are_alone(tmp_path, monkeypatch):
     import jax
     import numpy as np

@@ -45,6 +45,7 @@ def folder_of(workdir, name):
     return (workdir / name).resolve()
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_given_and_not_trained(tmp_path, monkeypatch):
     study_config = config(a=classifier(), score=score())
     first = run(study_config, tmp_path)
@@ -106,6 +107,7 @@ def test_a_longer_training_goes_on_from_a_shorter_one(tmp_path, monkeypatch, cap
     assert sorted(len(r) for r in rows) == [4, 6]
 
 
+@pytest.mark.slow
 def test_one_that_would_have_gone_otherwise_is_trained_from_the_start(tmp_path, monkeypatch, capsys):
     cosine = part(train.optimizer.adam, lr=1e-2, schedule="cosine")
     run(config(a=classifier(train=training(4, cosine))), tmp_path)
@@ -151,6 +153,7 @@ def test_the_held_out_part_is_measured_and_never_trained_on(tmp_path, monkeypatc
     assert max(max(ids) for ids in made) < len(left)
 
 
+@pytest.mark.slow
 def test_the_held_out_denoising_loss_is_that_of_the_averaged_network(tmp_path):
     """At the same times and noise, so that runs can be compared: another log changes nothing."""
     a = run(config(score=score()), tmp_path / "a")["score"]
@@ -166,6 +169,7 @@ def test_without_a_validation_part_nothing_is_held_out(tmp_path):
     assert not (folder_of(tmp_path, "a") / "results.json").exists()
 
 
+@pytest.mark.slow
 def test_samples_are_drawn_once_and_another_solver_trains_nothing(tmp_path, monkeypatch):
     run(config(score=score(), samples=samples()), tmp_path)
     first = folder_of(tmp_path, "samples")

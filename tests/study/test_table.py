@@ -50,6 +50,7 @@ FIRST = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_one_more_cell_or_image_and_other_pictures_attack_nothing_again(tmp_path, attacked):
     run(config(), tmp_path)
     assert attacked == FIRST
