@@ -4,7 +4,7 @@
 
 The weights are the public `resnet20-12fca82f` (akamaster) as npz, and `resnet56-4bfd9763` for the transfer attack; the
 images are the first 500 of a seeded permutation of TFDS's `cifar10` test set. An ordinarily trained network falls to tiny
-perturbations: the L-infinity radius is 1/255. Variants "autoattack": AutoAttack alone, at 0.5, 1 and 2 /255; "smoke": few
+perturbations: the L-infinity radius is 1/255. Variants "autoattack": AutoAttack alone, at half, 1 and 2 /255; "smoke": few
 images, few steps.
 """
 
@@ -62,7 +62,7 @@ def get_config(variant: str = "") -> ConfigDict:
         {
             "cells": {
                 f"autoattack-{name}": _autoattack(radius / 255)
-                for name, radius in (("0.5", 0.5), ("1", 1), ("2", 2))
+                for name, radius in (("half", 0.5), ("1", 1), ("2", 2))
             }
         }
         if alone
