@@ -113,7 +113,7 @@ def randomness(differs: np.ndarray) -> Check:
     )
 
 
-def signal_to_noise(gradients: Float[Array, "draws *shape"]) -> Array:
+def signal_to_noise(gradients: Float[Array, " draws *shape"]) -> Array:
     """Equation (1) from gradients of independent draws: inf where the noise is rounding, 0 where it explains the whole mean."""
     n = len(gradients)
     gradients = wide(gradients)

@@ -3,7 +3,7 @@
 Weights are arguments of whatever is compiled, never constants of it: one program serves all weights of a shape.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 
@@ -21,13 +21,3 @@ class Bound(NamedTuple):
     def __call__(self) -> Callable:
         """The function with these weights, for use outside of a jit."""
         return self.make(self.arrays)
-
-
-def made(products: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """The products with these arrays in place of their own, for use inside of a jit."""
-    return {name: p.make(arrays[name]) if isinstance(p, Bound) else p for name, p in products.items()}
-
-
-def arrays_of(products: Mapping[str, Any]) -> dict[str, Any]:
-    """The arrays of products, as arguments of a jit."""
-    return {name: p.arrays for name, p in products.items() if isinstance(p, Bound)}

@@ -25,6 +25,7 @@ from ml_collections import ConfigDict, config_dict
 
 from jaxdiff.build import expected, fits
 from jaxdiff.checks import nearest
+from jaxdiff.study.bound import Bound
 from jaxdiff.study.names import function_of, name_of
 
 Sections = Mapping[str, Any] | ConfigDict  # which is no Mapping
@@ -38,33 +39,37 @@ Aside = Annotated[T, ASIDE]
 
 @dataclass(frozen=True, eq=False)
 class Later:
-    """A part that is not built yet, or parts by their names: `later(threat=...)` is what it stands for."""
+    """A part that is not built yet, or parts by their names, as a function of more context and of the arrays of the products
+    that it names: these are arguments of a jit, never constants of it.
+    """
 
     spec: Any
     products: Mapping[str, Any]
     context: Mapping[str, Any]
 
-    def __call__(self, **context: Any) -> Any:
-        """What it stands for, with more context."""
-        return self.rebuilt({}, **context)
+    def __call__(self, arrays: Mapping[str, Any] | None = None, /, **context: Any) -> Any:
+        """What it stands for; `arrays`, by stages, take the place of those of its products."""
+        given = self.arrays if arrays is None else {**self.arrays, **arrays}
+        made = {name: product.make(given[name]) for name, product in self._bound().items()}
+        return build(self.spec, {**self.products, **made}, **{**self.context, **context})
 
-    def rebuilt(self, products: Mapping[str, Any], **context: Any) -> Any:
-        """The same with other products, such as those made from the arrays of a jit."""
-        return build(self.spec, {**self.products, **products}, **{**self.context, **context})
-
-    def replaced(self, spec: Any) -> "Later":
-        """Another part in its place, with the same products and context."""
-        return replace(self, spec=spec)
+    @property
+    def arrays(self) -> dict[str, Any]:
+        """The arrays of the products that it names, by their stages."""
+        return {name: product.arrays for name, product in self._bound().items()}
 
     @property
     def needs(self) -> tuple[str, ...]:
         """The stages whose products it names."""
         return needs(self.spec)
 
-    @property
-    def named(self) -> dict[str, Any]:
-        """The products that it names, by their stages."""
-        return {name: self.products[name] for name in self.needs}
+    def replaced(self, spec: Any) -> "Later":
+        """Another part in its place, with the same products and context."""
+        return replace(self, spec=spec)
+
+    def _bound(self) -> dict[str, Bound]:
+        named = {name: self.products[name] for name in self.needs}
+        return {name: product for name, product in named.items() if isinstance(product, Bound)}
 
 
 def part(function: Any, /, **arguments: Any) -> ConfigDict:

@@ -10,7 +10,7 @@ import jax
 jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
 
 import jax.numpy as jnp  # noqa: E402
-from study.tiny import cell_of, evaluation_of, victim_of  # noqa: E402
+from study.tiny import cell_of, outcomes, victim_of  # noqa: E402
 
 from jaxdiff.attacks import apgd, cross_entropy, linf, margin, pgd, untargeted  # noqa: E402
 from jaxdiff.data import dataset  # noqa: E402
@@ -31,10 +31,9 @@ def main(batch_size, reverse):
     rows = {}
     for name, cell in CELLS.items():
         with tempfile.TemporaryDirectory() as folder:
-            found = evaluation_of(dataset.digits("test"), Path(folder), victim, 13, batch_size, 3, [cell])
-            if reverse:
-                found.setting = found.setting._replace(ids=found.setting.ids[::-1])
-            rows[name] = found.run(name, cell)[0]
+            rows[name], _ = outcomes(
+                dataset.digits("test"), Path(folder), victim, cell, 13, batch_size, 3, reverse
+            )
     for cell in rows.values():
         for row in cell:
             del row["seconds"]

@@ -5,15 +5,18 @@ import types
 
 import pytest
 
-from jaxdiff.study import Aside, Later, build, in_order, part
+from jaxdiff.study import Aside, Bound, Later, build, in_order, part
 from jaxdiff.study.parts import lasting
 
 
 class Product:
-    """A product that offers its process."""
+    """A product, a function that offers its process."""
 
     def __init__(self, process):
         self.offers = {"process": process}
+
+    def __call__(self, x):
+        return x
 
 
 def solver(process, eta: float = 0.0):
@@ -58,21 +61,32 @@ def test_a_product_offers_its_facts_to_the_part_it_is_named_in_and_to_no_other()
     assert (inner, own) == (("vp", 1.0), "vp") and (other_inner, other_own) == (("cosine", 0.0), "cosine")
 
 
-def test_a_part_is_built_later_with_more_context_and_other_products():
+def test_a_part_is_built_later_with_more_context():
     optimizer, steps, log_every, extra = build(
         part(training, optimizer=part(adam, lr=0.1), steps=7, extra={"a": "@score", "b": part(adam, lr=1.0)}),
         {"score": 1},
     )
     assert (steps, log_every) == (7, 100)
     assert optimizer() == (0.1, None) and optimizer(total=7) == (0.1, 7)
-    assert extra.needs == ("score",) and optimizer.needs == ()
     assert extra(total=3) == {"a": 1, "b": (1.0, 3)}
-    assert extra.rebuilt({"score": 2}, total=4) == {"a": 2, "b": (1.0, 4)} and extra()["a"] == 1
     assert build(part(training, optimizer=part(adam, lr=0.1), steps=7))[3] is None
     offered = build(part(training, optimizer=part(purifier, denoise="@score", solver=part(solver)), steps=1), {
         "score": Product("vp")
     })[0]  # fmt: skip
-    assert offered()[1] == ("vp", 0.0) and offered.rebuilt({"score": Product("sub")})[1] == ("sub", 0.0)
+    assert offered()[1] == ("vp", 0.0)
+
+
+def test_arrays_take_the_place_of_those_of_the_products_that_a_part_names():
+    score = Bound(lambda weights: Product(f"vp {weights}"), 1)
+    spec = part(training, optimizer=part(purifier, denoise="@score", solver=part(solver)), steps=1)
+    later = build(spec, {"score": score, "other": Bound(Product, 5)})[0]
+    assert later.arrays == {"score": 1}
+    for arrays, seen in ((None, "vp 1"), ({}, "vp 1"), ({"score": 2, "other": 3}, "vp 2")):
+        denoise, (process, _), _ = later(arrays)
+        assert denoise.offers["process"] == process == seen
+    assert (
+        later({"score": 2}, process="mine")[2] == "vp 2"
+    )  # what it names is nearer than what stands around it
 
 
 def test_what_is_wrong_with_a_part_that_is_built_later_is_said_at_once():

@@ -9,6 +9,7 @@ from jaxdiff.keys import purpose
 from jaxdiff.study.bound import Bound
 from jaxdiff.study.parts import Later
 from jaxdiff.study.table.cell import Cell
+from jaxdiff.study.table.place import Place
 from jaxdiff.study.table.run import Evaluation, Setting, drawn_ids
 from jaxdiff.study.table.victim import Victim
 
@@ -37,17 +38,18 @@ def cell_of(attack=None, threat=None, judge=None, view="exact", stop=None):
     return Cell(given[0], given[1], view, given[2], None, ("*",), "", stop)
 
 
-def evaluation_of(data, folder, victim, n=30, batch_size=16, slots=4, cells=()):
-    """Its evaluation on some images."""
-    ids = drawn_ids(data, n, 0)
+def outcomes(data, folder, victim, cell, n=30, batch_size=16, slots=4, reverse=False):
+    """The rows of a victim under a cell, and its pictures."""
+    ids = drawn_ids(data, n, 0)[:: -1 if reverse else 1]
     size = -(-batch_size // jax.device_count()) * jax.device_count()
     setting = Setting(data, ids, purpose(jax.random.key(0), "attack"), size, slots, folder, "facts")
-    return Evaluation("linear", victim, cells, setting)
+    place = Place("linear", "cell", victim, cell, tuple(cell.attacks({}, data.num_classes)))
+    return Evaluation([place], setting).run(place)
 
 
 def rows_of(data, folder, victim, cell, n=30):
-    """The rows of one cell."""
-    return evaluation_of(data, folder, victim, n, cells=[cell]).run("cell", cell)[0]
+    """The rows of a victim under a cell."""
+    return outcomes(data, folder, victim, cell, n)[0]
 
 
 def means(data):

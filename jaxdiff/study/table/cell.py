@@ -29,9 +29,14 @@ class Cell(NamedTuple):
     stop: bool | None
 
     @property
-    def products(self) -> dict[str, Any]:
-        """The products that it names, by their stages."""
-        return self.attack.named if self.attack else {}
+    def arrays(self) -> dict[str, Any]:
+        """The arrays of the products that its attack names, by their stages."""
+        return self.attack.arrays if self.attack else {}
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The stages whose products its attack names."""
+        return self.attack.needs if self.attack else ()
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -48,18 +53,17 @@ class Cell(NamedTuple):
         """The threat, at another radius if one is given."""
         if self.threat is None:
             return None
-        later = self.threat if radius is None else self.threat.replaced(with_radius(self.threat.spec, radius))
-        return later()
+        spec = self.threat.spec if radius is None else with_radius(self.threat.spec, radius)
+        return self.threat.replaced(spec)()
 
     def attacks(
-        self, products: Mapping[str, Any], classes: int, radius: ScalarLike | None = None
+        self, arrays: Mapping[str, Any], classes: int, radius: ScalarLike | None = None
     ) -> dict[str, Attack]:
         """Its attacks by their names: of an ensemble several, of one attack that under the name ""; none without an attack."""
         if self.attack is None:
             return {}
         limits = self.limits(radius)
-        context = {"classes": classes} | ({} if limits is None else _facts(limits, self))
-        attack = self.attack.rebuilt(products, **context)
+        attack = self.attack(arrays, classes=classes, **_facts(limits, self))
         return dict(attack) if isinstance(attack, Mapping) else {"": attack}
 
     def matches(self, victim: str) -> bool:
@@ -126,5 +130,8 @@ def distance(limits: Threat | None) -> Callable[[Image], Scalar]:
     return limits.measure if limits is not None and limits.measure is not None else l2(1.0).norm
 
 
-def _facts(limits: Threat, cell: Cell) -> dict[str, Any]:
+def _facts(limits: Threat | None, cell: Cell) -> dict[str, Any]:
+    """What attacks are told of the threat."""
+    if limits is None:
+        return {}
     return {"threat": limits, "radius": limits.radius, "norm": limits.name, "ball": cell.limits}

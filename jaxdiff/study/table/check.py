@@ -1,6 +1,7 @@
 """Cells and victims are checked before anything is trained, up to the trace of their attacks: hours later would be too late."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -9,14 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxdiff.checks import logits_of, nearest
-from jaxdiff.study.bound import arrays_of, made
 from jaxdiff.study.parts import Later, noted
 from jaxdiff.study.table.attack import attack_function
 from jaxdiff.study.table.cell import Cell, Curve
 from jaxdiff.study.table.judge import judge_function
+from jaxdiff.study.table.place import Place, Places
 from jaxdiff.study.table.victim import Victim
-
-Places = list[tuple[str, str, Cell]]  # victim, column, cell
 
 
 def placed(victims: Mapping[str, Victim], cells: Mapping[str, Cell]) -> Places:
@@ -37,14 +36,14 @@ def placed(victims: Mapping[str, Victim], cells: Mapping[str, Cell]) -> Places:
                 f"The victims are {list(victims)}."
             )
     places = [
-        (victim, cell.column or name, cell)
+        Place(victim, cell.column or name, victims[victim], cell)
         for victim in victims
         for name, cell in cells.items()
         if cell.matches(victim)
     ]
-    twice = [f"{v}/{c}" for i, (v, c, _) in enumerate(places) if (v, c) in [p[:2] for p in places[:i]]]
-    if twice:
-        raise ValueError(f"Several cells are {twice[0]!r}: say by `on` which victims each is for.")
+    for key, several in Counter(place.key for place in places).items():
+        if several > 1:
+            raise ValueError(f"Several cells are {'/'.join(key)!r}: say by `on` which victims each is for.")
     return places
 
 
@@ -52,9 +51,9 @@ def matching_places(who: str, patterns: Sequence[str], places: Places) -> Places
     """The places whose "victim/column" fits a pattern, each once; ValueError for a pattern that fits none."""
     chosen: Places = []
     for pattern in patterns:
-        found = [place for place in places if fnmatchcase("/".join(place[:2]), pattern)]
+        found = [place for place in places if fnmatchcase("/".join(place.key), pattern)]
         if not found:
-            known = ["/".join(place[:2]) for place in places]
+            known = ["/".join(place.key) for place in places]
             raise ValueError(f"{who} names {pattern!r}{nearest(pattern, known)} Known: {known}.")
         chosen += [place for place in found if place not in chosen]
     return chosen
@@ -64,12 +63,11 @@ def curve_places(name: str, curve: Curve, places: Places) -> Places:
     """The cells of a curve; ValueError for a pattern of none, a cell without a threat, or cells of several kinds of threats."""
     chosen = matching_places(f"The curve {name!r}", curve.cells, places)
     kinds = {}
-    for victim, column, cell in chosen:
+    for place in chosen:
+        where, cell = "/".join(place.key), place.cell
         if cell.threat is None:
-            raise ValueError(
-                f"The curve {name!r} has the cell '{victim}/{column}', which has no threat, so no radius."
-            )
-        kinds.setdefault(cell.limits().name, f"{victim}/{column}")
+            raise ValueError(f"The curve {name!r} has the cell {where!r}, which has no threat, so no radius.")
+        kinds.setdefault(cell.limits().name, where)
         for radius in curve.radii:
             with noted(f"in the curve {name!r}"):
                 cell.limits(radius)
@@ -80,45 +78,44 @@ def curve_places(name: str, curve: Curve, places: Places) -> Places:
     return chosen
 
 
-def check_places(
-    places: Places,
-    victims: Mapping[str, Victim],
-    shape: tuple[int, ...],
-    classes: int,
-) -> None:
-    """ValueError, or the error of a part itself, with the cell or victim that it is about, unless all can be traced on images
+def checked(places: Places, shape: tuple[int, ...], classes: int) -> Places:
+    """The places, with the names of their attacks.
+
+    ValueError, or the error of a part itself, with the cell or victim that it is about, unless all can be traced on images
     of this shape: every attack once, on a classifier that costs nothing, and every victim as every view of it.
     """
-    seen, done = {}, []
-    for victim, column, cell in places:
-        with noted(f"in the cell {column!r} on {victim!r}"):
+    found, views, attacks = [], set(), {}
+    for place in places:
+        name, victim, cell = place.name, place.victim, place.cell
+        with noted(f"in the cell {place.column!r} on {name!r}"):
             view = cell.seen_as()
-            if (victim, str(view)) not in seen:
-                seen[victim, str(view)] = check_victim(victims[victim], view, shape, classes)
-            if not any(cell is other for other in done):
-                done.append(cell)
-                check_cell(cell, victims[victim].random, shape, classes)
+            if (name, view) not in views:
+                check_victim(victim, view, shape, classes)
+                views.add((name, view))
+            if id(cell) not in attacks:
+                attacks[id(cell)] = check_attacks(cell, classes)
+                check_cell(cell, attacks[id(cell)], victim.random, shape, classes)
+        found.append(place._replace(attacks=attacks[id(cell)]))
+    return found
 
 
 def check_victim(victim: Victim, view: Any, shape: tuple[int, ...], classes: int) -> None:
     """Traces a victim as an attacker sees it, and its gradient."""
-    named = victim.products
 
     def slope(arrays, x, key):
-        classifier = victim.seen(made(named, arrays), view)
+        classifier = victim.seen(arrays, view)
         found = logits_of("A victim", classifier, x, key)
         if found != classes:
             raise ValueError(f"The classifier has {found} classes; the data has {classes}.")
         return jax.grad(lambda x: jnp.sum(classifier(x, key)))(x)
 
     image = jax.ShapeDtypeStruct(shape, jnp.float32)
-    jax.eval_shape(slope, _shapes(arrays_of(named)), image, jax.random.key(0))
+    jax.eval_shape(slope, _shapes(victim.arrays), image, jax.random.key(0))
 
 
-def check_cell(cell: Cell, random: bool, shape: tuple[int, ...], classes: int) -> None:
-    """Builds a cell with its own numbers, and traces attack and judge."""
-    named = cell.products
-    attacks = cell.attacks(made(named, arrays_of(named)), classes)
+def check_attacks(cell: Cell, classes: int) -> tuple[str, ...]:
+    """The names of the attacks of a cell; ValueError for one that no cell can have."""
+    attacks = cell.attacks({}, classes)
     for attack in attacks.values():
         if getattr(attack, "least_norm", False) and cell.threat is None:
             raise ValueError(
@@ -129,17 +126,23 @@ def check_cell(cell: Cell, random: bool, shape: tuple[int, ...], classes: int) -
                 "A targeted attack aims at the label that it is given, and a cell gives the true one. Towards other classes: "
                 "part(attacks.multi_targeted, ascent=..., objective=part(attacks.targeted_dlr), n=...)."
             )
+    return tuple(attacks)
+
+
+def check_cell(
+    cell: Cell, attacks: tuple[str, ...], random: bool, shape: tuple[int, ...], classes: int
+) -> None:
+    """Traces attack and judge of a cell; the views of a victim are traced with it."""
     stand_in = _stand_in(classes, random or cell.judge is not None)
-    cell = cell._replace(view="exact")  # the views of a victim are traced with it
-    attack = attack_function(stand_in, cell, named, classes, slots=1)
-    judge = judge_function(stand_in, cell, named, len(attacks) > 1)
+    place = Place("stand-in", "", stand_in, cell._replace(view="exact"), attacks)
+    attack, judge = attack_function(place, classes, slots=1), judge_function(place)
 
     def run(arguments, batch):
         return judge(arguments, {**batch, "adversarial": attack(arguments, batch)["adversarial"]})
 
     struct = jax.ShapeDtypeStruct
     arguments = {
-        "arrays": _shapes(arrays_of(named)),
+        "arrays": _shapes(cell.arrays),
         "key": jax.random.key(0),
         "radius": struct((), jnp.float32),
     }

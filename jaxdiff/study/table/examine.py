@@ -1,6 +1,6 @@
 """Checks of a victim beside the table, such as a battery against masked gradients: run once, kept as text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -11,10 +11,11 @@ from jaxdiff import checks, evaluate
 from jaxdiff.evaluate.atomic import write_text
 from jaxdiff.evaluate.fingerprints import plain
 from jaxdiff.keys import purpose
-from jaxdiff.study.bound import made
 from jaxdiff.study.claim import claimed
 from jaxdiff.study.parts import Later
 from jaxdiff.study.table.run import Evaluation
+from jaxdiff.study.table.victim import Victim
+from jaxdiff.types import PRNGKey
 
 TEXT = "result.md"
 
@@ -35,27 +36,36 @@ def check(examine: Later, n: int = 64, on: str | Sequence[str] = "*") -> Check:
     return Check(examine, n, (on,) if isinstance(on, str) else tuple(on))
 
 
-def examined(name: str, check: Check, evaluation: Evaluation, rows: list[dict], key: Any) -> str:
+def examined(
+    name: str,
+    check: Check,
+    victim_name: str,
+    victim: Victim,
+    evaluation: Evaluation,
+    rows: list[dict],
+    key: PRNGKey,
+) -> str:
     """What a check says of a victim, in words: from its file, or made now on the first images that are right in these rows."""
     right = [row["id"] for row in rows if row["correct_before"]][: check.n]
     if not right:
         return "The victim gets no image right: there is nothing to examine."
-    record = evaluation.about() | {"check": plain(check.examine.spec), "ids": right}
-    folder = evaluation.setting.folder / f"{evaluation.name}--check-{name}-{evaluate.fingerprint(record)}"
+    record = evaluation.about(victim_name, victim, victim.needs + check.examine.needs)
+    record |= {"check": plain(check.examine.spec), "ids": right}
+    folder = evaluation.setting.folder / f"{victim_name}--check-{name}-{evaluate.fingerprint(record)}"
     with claimed(folder, record):
         path = folder / TEXT
         if not path.exists():
-            write_text(path, _examine(check, evaluation, right, purpose(key, name)))
+            batch = evaluation.setting.data.fetch(np.asarray(right))
+            write_text(path, _examine(check, victim, batch, purpose(key, name)))
         return path.read_text(encoding="utf-8")
 
 
-def _examine(check: Check, evaluation: Evaluation, ids: list[int], key: Any) -> str:
-    batch = evaluation.setting.data.fetch(np.asarray(ids))
-    named = made(evaluation.victim.products, jax.device_get(evaluation.arrays))
-    base, defense = evaluation.victim.parts(named)
-    found = check.examine.rebuilt(
-        named,
-        classifier=evaluation.victim.seen(named),
+def _examine(check: Check, victim: Victim, batch: Mapping[str, Any], key: PRNGKey) -> str:
+    arrays = jax.device_get(victim.arrays | check.examine.arrays)
+    base, defense = victim.parts(arrays)
+    found = check.examine(
+        arrays,
+        classifier=victim.seen(arrays),
         base=base,
         defense=defense,
         images=batch["image"],

@@ -10,7 +10,7 @@ from jaxdiff import evaluate
 from jaxdiff.evaluate.summary import share
 from jaxdiff.study.study import Made
 from jaxdiff.study.table.cell import CLEAN, Cell, Curve
-from jaxdiff.study.table.check import Places
+from jaxdiff.study.table.place import Places
 from jaxdiff.study.table.records import Rows, on_common_images
 from jaxdiff.study.table.run import Evaluation
 
@@ -86,21 +86,18 @@ def worst_images(rows: Mapping[str, list[dict]], n: int) -> list[int]:
 
 
 def draw_curve(
-    path: Path, curve: Curve, places: Places, evaluations: Mapping[str, Evaluation]
+    path: Path, curve: Curve, places: Places, evaluation: Evaluation
 ) -> tuple[Path, list[dict[str, Any]]]:
     """Accuracy of some cells of one threat against its radius, and the numbers as records."""
     series, records = {}, []
-    for victim, column, cell in places:
-        found = [
-            evaluate.summarise(evaluations[victim].run(column, cell, radius, curve.n)[0])
-            for radius in curve.radii
-        ]
-        series[f"{victim}, {column}"] = tuple([s[k] for s in found] for k in ("accuracy", "low", "high"))
+    for place in places:
+        found = [evaluate.summarise(evaluation.run(place, radius, curve.n)[0]) for radius in curve.radii]
+        series[", ".join(place.key)] = tuple([s[k] for s in found] for k in ("accuracy", "low", "high"))
         records += [
-            evaluate.record(victim, column, summary, radius=radius)
+            evaluate.record(*place.key, summary, radius=radius)
             for radius, summary in zip(curve.radii, found, strict=True)
         ]
-    limits = places[0][2].limits()
+    limits = places[0].cell.limits()
     counts = sorted({record["n"] for record in records})
     evaluate.accuracy_curve(
         list(curve.radii),

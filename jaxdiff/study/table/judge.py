@@ -9,31 +9,47 @@ import jax.numpy as jnp
 from jaxdiff import evaluate
 from jaxdiff.attacks import lost, margin
 from jaxdiff.defenses import protocols
-from jaxdiff.study.bound import made
-from jaxdiff.study.table.attack import attack_keys, judge_key, protocol_of
-from jaxdiff.study.table.cell import Cell, distance
-from jaxdiff.study.table.victim import Victim
-from jaxdiff.types import Logits
+from jaxdiff.keys import example_keys, purpose
+from jaxdiff.study.table.cell import distance
+from jaxdiff.study.table.place import Place
+from jaxdiff.types import Classifier, Logits, PRNGKey, PRNGKeys
 
 
-def judge_function(victim: Victim, cell: Cell, products: Mapping[str, Any], several: bool) -> Callable:
+def attack_keys(key: PRNGKey, ids: jax.Array) -> PRNGKeys:
+    """The key of the attack on each example."""
+    return example_keys(purpose(key, "attack"), ids)
+
+
+def lost_before(protocol: protocols.Protocol | None) -> Callable[..., Any]:
+    """How an image of a random victim is lost before the next attack of an ensemble: by the verdict; without one never, for
+    one unlucky draw says nothing.
+    """
+
+    def is_lost(classifier: Classifier, x, y, key):
+        if protocol is None:
+            return jnp.asarray(False)
+        return protocols.judge(protocol, classifier, x, y, _judge_key(key, protocol)).verdict <= 0.0
+
+    return is_lost
+
+
+def judge_function(place: Place) -> Callable[[Any, Mapping[str, Any]], dict[str, Any]]:
     """(arguments, batch with "adversarial") -> the outcome of every example, for `spread`.
 
     A judgement evaluates anew, with randomness that comes from the example alone: the same before and after, the same for every
     attack, and unknown to all of them. A random victim's row holds `final`, whether an independent draw is right after the
-    attack. With a protocol (see `protocol_of`) it is judged by several draws, the attacker's own if they are known: the row
+    attack. With a protocol (see `Place`) it is judged by several draws, the attacker's own if they are known: the row
     holds the verdicts, is right before and after if that one is 1, and its `share` is what `protocols.standing` says. `loss` is
     the margin; `confidence` is the share of probability of the class that is seen.
     """
-    protocol = protocol_of(cell, victim, several)
-    norm, loss = distance(cell.limits()), margin()
+    victim, protocol = place.victim, place.protocol
+    norm, loss = distance(place.cell.limits()), margin()
 
     def one(arguments, image, x_adv, label, example):
-        named = made(products, arguments["arrays"])
-        classifier, defense = victim.parts(named)
-        judged = victim.seen(named)
+        classifier, defense = victim.parts(arguments["arrays"])
+        judged = victim.seen(arguments["arrays"])
         both, more, finite = jnp.stack([image, x_adv]), {}, jnp.asarray(True)
-        key = judge_key(attack_keys(arguments["key"], example[None])[0], protocol)
+        key = _judge_key(attack_keys(arguments["key"], example[None])[0], protocol)
         if protocol is not None:
             found = jax.vmap(lambda x: protocols.judge(protocol, judged, x, label, key))(both)
             before, after = jax.vmap(_representative)(found)
@@ -59,6 +75,11 @@ def judge_function(victim: Victim, cell: Cell, products: Mapping[str, Any], seve
     return lambda arguments, batch: jax.vmap(one, (None, 0, 0, 0, 0))(
         arguments, batch["image"], batch["adversarial"], batch["label"], batch["id"]
     )
+
+
+def _judge_key(key: PRNGKey, protocol: protocols.Protocol | None) -> PRNGKey:
+    """The key of the judgement of an example, from that of the attack on it: no attack reaches it, unless it is known."""
+    return key if protocol is not None and protocol.known else purpose(key, "judgement")
 
 
 def _representative(found: protocols.Judgement) -> Logits:

@@ -30,19 +30,13 @@ def make_table(
     seed: int,
 ) -> list[dict[str, Any]]:
     """Attacks what is missing, writes report, tables and figures into a folder, prints the table; returns its records."""
-    evaluations = {
-        name: Evaluation(name, victim, [c for v, _, c in told.places if v == name], setting)
-        for name, victim in told.victims.items()
-    }
-    rows, kept, names = {}, {}, {}
+    evaluation, rows, kept = Evaluation(told.places, setting), {}, {}
     keep = len(setting.ids) if told.panel else told.show
-    for victim, column, cell in told.places:
-        place = victim, column
-        rows[place], kept[place] = evaluations[victim].run(column, cell, keep=keep)
-        names[place] = evaluations[victim].attack_names(cell)
+    for place in told.places:
+        rows[place.key], kept[place.key] = evaluation.run(place, keep=keep)
     records = records_of(told.places, rows, told.minima)
-    figures = _figures(told, setting, folder, made, evaluations, rows, kept)
-    sections = _examinations(told, setting, evaluations, rows)
+    figures = _figures(told, setting, folder, made, evaluation, rows, kept)
+    sections = _examinations(told, setting, evaluation, rows)
     for each in pictures:
         figures = dict(each) | figures
     report = write_table(
@@ -50,12 +44,12 @@ def make_table(
         f"Robustness on {setting.data.name}",
         records,
         rows,
-        names,
+        {place.key: place.attacks for place in told.places},
         reference=told.reference,
         figures=figures,
         sections=sections,
         stages=_seconds(made, records),
-        ledgers={path.parent.name: path for e in evaluations.values() for path in e.ledgers},
+        ledgers={path.parent.name: path for path in evaluation.ledgers},
         config=config,
         seed=seed,
     )
@@ -71,14 +65,14 @@ def _figures(
     setting: Setting,
     folder: Path,
     made: Mapping[str, Made],
-    evaluations: Mapping[str, Evaluation],
+    evaluation: Evaluation,
     rows: Mapping[tuple[str, str], list[dict]],
     kept: Mapping[tuple[str, str], Mapping[str, Any]],
 ) -> dict[str, Path]:
     """{caption: file} of every figure, in the order of the report; the numbers of the curves beside them."""
     drawn, data = folder / "figures", setting.data
     drawn.mkdir(exist_ok=True)
-    cells = {(victim, column): cell for victim, column, cell in told.places}
+    cells = {place.key: place.cell for place in told.places}
     figures = {}
     if told.panel:
         for victim in dict.fromkeys(v for v, _ in told.panel):
@@ -95,7 +89,7 @@ def _figures(
         figures[caption] = draw_strongest(drawn / "panel.png", cells, rows, kept, data, show)
     points = []
     for name, (curve, places) in told.curves.items():
-        path, found = draw_curve(drawn / f"curve-{name}.png", curve, places, evaluations)
+        path, found = draw_curve(drawn / f"curve-{name}.png", curve, places, evaluation)
         figures[f"{name}: accuracy against the radius, with 95 % intervals"] = path
         points += [{"curve": name, **record} for record in found]
     if points:
@@ -107,7 +101,7 @@ def _figures(
 def _examinations(
     told: Contents,
     setting: Setting,
-    evaluations: Mapping[str, Evaluation],
+    evaluation: Evaluation,
     rows: Mapping[tuple[str, str], list[dict]],
 ) -> dict[str, str]:
     """{heading: Markdown} of every check of every victim."""
@@ -115,7 +109,9 @@ def _examinations(
     for name, check in told.checks.items():
         for victim in matching(check, list(told.victims)):
             own = next(found for (v, _), found in rows.items() if v == victim)
-            found[f"{name}: {victim}"] = examined(name, check, evaluations[victim], own, setting.key)
+            found[f"{name}: {victim}"] = examined(
+                name, check, victim, told.victims[victim], evaluation, own, setting.key
+            )
     return found
 
 

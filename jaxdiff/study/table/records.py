@@ -4,25 +4,25 @@ A minimum is image by image: an image stands if it stands under every attack, on
 within one threat are one question; over several threats the minimum is their union, and says so.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from jaxdiff import evaluate
 from jaxdiff.attacks import Threat
-from jaxdiff.study.table.cell import Cell
+from jaxdiff.study.table.place import Places
 
 Rows = Mapping[tuple[str, str], list[dict]]
 ALL, WHOLE, UNION = "all attacks", "attacks on all images", "union over threats"
 
 
-def records_of(places: Sequence[tuple[str, str, Cell]], rows: Rows, minima: bool) -> list[dict[str, Any]]:
+def records_of(places: Places, rows: Rows, minima: bool) -> list[dict[str, Any]]:
     """The records of every cell and, with `minima`, those of the last columns, victim after victim."""
     records = [
-        evaluate.record(victim, column, evaluate.summarise(rows[victim, column]), **_threat(cell.limits()))
-        for victim, column, cell in places
+        evaluate.record(*place.key, evaluate.summarise(rows[place.key]), **_threat(place.cell.limits()))
+        for place in places
     ]
-    for victim in dict.fromkeys(victim for victim, _, _ in places) if minima else ():
-        limits = {column: cell.limits() for v, column, cell in places if v == victim and cell.attack}
+    for victim in dict.fromkeys(place.name for place in places) if minima else ():
+        limits = {p.column: p.cell.limits() for p in places if p.name == victim and p.cell.attack}
         records += minimal(victim, {column: rows[victim, column] for column in limits}, limits)
     return records
 

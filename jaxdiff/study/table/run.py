@@ -16,12 +16,10 @@ import numpy as np
 import jaxdiff
 from jaxdiff import checks, evaluate
 from jaxdiff.data.dataset import Dataset
-from jaxdiff.evaluate.fingerprints import plain
-from jaxdiff.study.bound import arrays_of, made
 from jaxdiff.study.claim import claimed
-from jaxdiff.study.table.attack import attack_function, dealt
-from jaxdiff.study.table.cell import Cell
+from jaxdiff.study.table.attack import attack_function
 from jaxdiff.study.table.judge import judge_function
+from jaxdiff.study.table.place import Place
 from jaxdiff.study.table.victim import Victim
 from jaxdiff.train import data_mesh, shared, spread
 from jaxdiff.types import PRNGKey
@@ -67,75 +65,57 @@ def width(slots: int | None, batch_size: int) -> int:
 
 
 class Evaluation:
-    """The cells of one victim: compiled once each, their rows in ledgers, their pictures kept."""
+    """The places of a table, run: compiled once each, their rows in ledgers, their pictures kept."""
 
-    def __init__(self, name: str, victim: Victim, cells: Sequence[Cell], setting: Setting) -> None:
-        self.name, self.victim, self.setting, self.mesh = name, victim, setting, data_mesh()
-        self.products = dict(victim.products)
-        for cell in cells:
-            self.products |= cell.products
-        self.arrays = shared(arrays_of(self.products), self.mesh)
+    def __init__(self, places: Sequence[Place], setting: Setting) -> None:
+        self.setting, self.mesh = setting, data_mesh()
+        arrays = {name: array for place in places for name, array in place.arrays.items()}
+        self.arrays = shared(arrays, self.mesh)
         self.digests = {n: evaluate.fingerprint(*_leaves(a)) for n, a in self.arrays.items()}
         self.compiled: dict[str, Callable] = {}
         self.ledgers: list[Path] = []
 
     def run(
-        self, column: str, cell: Cell, radius: float | None = None, n: int | None = None, keep: int = 0
+        self, place: Place, radius: float | None = None, n: int | None = None, keep: int = 0
     ) -> tuple[list[dict], dict[str, np.ndarray]]:
-        """The rows of a cell on its first n ids (at another radius, if given), and the pictures of the first `keep`."""
-        ids = self.setting.ids[: n or cell.n or len(self.setting.ids)]
+        """The rows of a place on its first n ids (at another radius, if given), and the pictures of the first `keep`."""
+        setting, cell = self.setting, place.cell
+        ids = setting.ids[: n or cell.n or len(setting.ids)]
         at = "" if radius is None else f"-at-{radius:g}"
-        limits = cell.limits()
-        radius = radius if radius is not None or limits is None else float(limits.radius)
-        record = self.about(*cell.products) | plain({"column": column, "cell": cell.spec, "radius": radius})
-        print_ = evaluate.fingerprint(record)
-        folder = self.setting.folder / f"{self.name}--{column}-{print_}"
-        with claimed(folder, record):
-            ledger = evaluate.Ledger.open(folder / LEDGER, print_)
-            attacked = self._program(cell, radius)
-            label = f"{self.name}, {column}{at}"
+        if radius is None and cell.threat is not None:
+            radius = float(cell.limits().radius)
+        attacked = self._program(place, radius)
+        said = {"column": place.column, "cell": cell.spec, "radius": radius}
+        record = self.about(place.name, place.victim, place.needs) | said
+        digest, label = evaluate.fingerprint(record), f"{place.name}, {place.column}{at}"
+        with claimed(setting.folder / f"{place.name}--{place.column}-{digest}", record) as folder:
+            ledger = evaluate.Ledger.open(folder / LEDGER, digest)
             pictures = evaluate.run_cell(
-                ledger, ids, self.setting.data.fetch, attacked, self.setting.batch_size, label, keep
+                ledger, ids, setting.data.fetch, attacked, setting.batch_size, label, keep
             )
-        self.ledgers.append(folder / LEDGER)
+        self.ledgers.append(ledger.path)
         return ledger.select(ids), pictures
 
-    def attack_names(self, cell: Cell) -> list[str]:
-        """The names of its attacks, in their order."""
-        return list(
-            cell.attacks(made(cell.products, arrays_of(cell.products)), self.setting.data.num_classes)
-        )
+    def about(self, name: str, victim: Victim, needs: Sequence[str]) -> dict[str, Any]:
+        """All that what is found of a victim depends on, the stages among it that it needs, and those that it is found by."""
+        return {
+            "version": jaxdiff.__version__,
+            "victim": {"name": name, **victim.spec},
+            "products": {n: [self.setting.digests.get(n), self.digests.get(n)] for n in needs},
+            "facts": self.setting.facts,
+        }
 
-    def about(self, *needs: str) -> dict[str, Any]:
-        """All that what is found of the victim depends on, and of further stages that it is found by means of."""
-        named = dict.fromkeys([*self.victim.products, *needs])
-        of = {name: [self.setting.digests.get(name), self.digests.get(name)] for name in named}
-        return plain(
-            {
-                "version": jaxdiff.__version__,
-                "victim": {"name": self.name, **self.victim.spec},
-                "products": of,
-                "facts": self.setting.facts,
-            }
-        )
-
-    def _program(self, cell: Cell, radius: float | None) -> Callable:
+    def _program(self, place: Place, radius: float | None) -> Callable:
         """batch -> the outcome of every example, see `run_cell`."""
-        named = self.victim.products | cell.products
-        classes, slots = self.setting.data.num_classes, self.setting.slots
-        several = len(self.attack_names(cell)) > 1
-        attack = self._once(
-            ["attack", cell.spec],
-            lambda: attack_function(self.victim, cell, named, classes, slots),
-            None,
-        )
-        judged = {"judge": cell.spec["judge"], "threat": cell.spec["threat"], "several": several}
-        judge = self._once(
-            ["judge", judged], lambda: judge_function(self.victim, cell, named, several), slots
-        )
+        setting, said = self.setting, place.cell.spec
+        attack = attack_function(place, setting.data.num_classes, setting.slots)
+        judge = judge_function(place)
+        judged_by = {"judge": said["judge"], "threat": said["threat"], "votes": place.protocol is not None}
+        attack = self._once(["attack", place.name, said], attack, None)
+        judge = self._once(["judge", place.name, judged_by], judge, setting.slots)
         arguments = {
-            "arrays": {name: self.arrays[name] for name in named if name in self.arrays},
-            "key": self.setting.key,
+            "arrays": {name: self.arrays[name] for name in place.arrays},
+            "key": setting.key,
             "radius": jnp.float32(0.0 if radius is None else radius),
         }
 
@@ -146,11 +126,23 @@ class Evaluation:
 
         return attacked
 
-    def _once(self, program: Any, make: Callable[[], Callable], width: int | None) -> Callable:
+    def _once(self, program: Any, f: Callable, width: int | None) -> Callable:
+        """The function for `spread`, compiled once for all that are the same program."""
         name = evaluate.fingerprint(program)
         if name not in self.compiled:
-            self.compiled[name] = dealt(spread(make(), self.mesh, width), self.mesh.size)
+            self.compiled[name] = _dealt(spread(f, self.mesh, width), self.mesh.size)
         return self.compiled[name]
+
+
+def _dealt(f: Callable, devices: int) -> Callable:
+    """`f` on a batch dealt to the devices in turn: a batch that is not full keeps all of them at work."""
+
+    def run(arguments, batch):
+        order = np.arange(len(batch["id"])).reshape(-1, devices).T.ravel()
+        outputs = f(arguments, {name: np.asarray(v)[order] for name, v in batch.items()})
+        return {name: np.asarray(v)[np.argsort(order)] for name, v in outputs.items()}
+
+    return run
 
 
 def _leaves(arrays: Any) -> list[Any]:

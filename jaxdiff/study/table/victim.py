@@ -16,9 +16,14 @@ class Victim(NamedTuple):
     random: bool
 
     @property
-    def products(self) -> dict[str, Any]:
-        """The products that it names, by their stages."""
-        return {**self.classifier.named, **(self.defense.named if self.defense else {})}
+    def arrays(self) -> dict[str, Any]:
+        """The arrays of the products that it names, by their stages."""
+        return {**self.classifier.arrays, **(self.defense.arrays if self.defense else {})}
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The stages whose products it names."""
+        return self.classifier.needs + (self.defense.needs if self.defense else ())
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -29,16 +34,16 @@ class Victim(NamedTuple):
             "random": self.random,
         }
 
-    def parts(self, products: Mapping[str, Any]) -> tuple[Classifier, Defense | None]:
-        """The classifier and the defense, of these products."""
-        return self.classifier.rebuilt(products), self.defense and self.defense.rebuilt(products)
+    def parts(self, arrays: Mapping[str, Any]) -> tuple[Classifier, Defense | None]:
+        """The classifier and the defense, of these arrays."""
+        return self.classifier(arrays), self.defense and self.defense(arrays)
 
-    def seen(self, products: Mapping[str, Any], view: Any = "exact") -> Classifier:
+    def seen(self, arrays: Mapping[str, Any], view: Any = "exact") -> Classifier:
         """What an attacker with this view attacks, see `attackers_view`; with "exact" what is judged.
 
         ValueError for another name than "exact" if there is no defense, for then nothing stands between.
         """
-        classifier, defense = self.parts(products)
+        classifier, defense = self.parts(arrays)
         if callable(view):
             return view(classifier, defense)
         if defense is not None:

@@ -1,6 +1,6 @@
 """The report of a table: its forms, which number counts, what the attacks took, every image under every attack."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ def write_table(
     title: str,
     records: list[dict[str, Any]],
     rows: Rows,
-    names: Mapping[tuple[str, str], list[str]],
+    names: Mapping[tuple[str, str], Sequence[str]],
     *,
     reference: Reference,
     figures: Mapping[str, Path],
@@ -135,7 +135,7 @@ COSTS = (
 )  # fmt: skip
 
 
-def costs(rows: Rows, names: Mapping[tuple[str, str], list[str]]) -> str:
+def costs(rows: Rows, names: Mapping[tuple[str, str], Sequence[str]]) -> str:
     """A table of what each attack has done and needed, over the images that were right before."""
     lines, left_out = [], []
     for (victim, column), every in rows.items():
@@ -160,7 +160,7 @@ def costs(rows: Rows, names: Mapping[tuple[str, str], list[str]]) -> str:
     return "\n".join(["| " + " | ".join(COSTS) + " |", rule, *lines, "", " ".join(notes)])
 
 
-def _cost(victim: str, column: str, cell: list[dict], every: list[dict], names: list[str]) -> list[str]:
+def _cost(victim: str, column: str, cell: list[dict], every: list[dict], names: Sequence[str]) -> list[str]:
     right = [row for row in cell if row["correct_before"]]
     lost = [row for row in right if not (row["correct_after"] and row["finite"])]
     fallen = [row for row in lost if row["finite"]]

@@ -13,7 +13,6 @@ from jaxdiff.data.dataset import Dataset
 from jaxdiff.diffusion import Process, Solver, from_network, prior, sample, trajectory
 from jaxdiff.evaluate import image_grid, trajectory_strip
 from jaxdiff.keys import example_keys, purpose
-from jaxdiff.study.bound import arrays_of, made
 from jaxdiff.study.parts import Aside, Later
 from jaxdiff.study.study import Plan, Run
 from jaxdiff.study.table.run import rounded, width
@@ -47,12 +46,12 @@ def samples(
     def one(solve: Callable, arrays: Any, key: jax.Array) -> jax.Array:
         noise_key, solve_key = jax.random.split(key)
         x = prior(process, ts, shape, noise_key)
-        return _seen(solve(solver, denoise.rebuilt(made(denoise.named, arrays)), x, ts, solve_key))
+        return _seen(solve(solver, denoise(arrays), x, ts, solve_key))
 
-    jax.eval_shape(lambda arrays: one(sample, arrays, jax.random.key(0)), arrays_of(denoise.named))
+    jax.eval_shape(lambda arrays: one(sample, arrays, jax.random.key(0)), denoise.arrays)
 
     def make(run: Run) -> dict[str, Path]:
-        arrays = arrays_of(denoise.named)
+        arrays = denoise.arrays
         keys = lambda ids: example_keys(purpose(run.key, "samples"), ids)
         images = _once(run.folder / f"{SAMPLES}.npy", lambda: _drawn(one, arrays, keys, n, size, width_))
         all_of = jax.jit(lambda arrays, keys: jax.vmap(lambda key: one(trajectory, arrays, key))(keys))
