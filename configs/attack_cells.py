@@ -10,6 +10,11 @@ def climb(ascent, objective=attacks.cross_entropy):
     return part(attacks.untargeted, ascent=ascent, objective=part(objective))
 
 
+def movement(bound):
+    """The picture of an attack by flow."""
+    return part(tasks.flows, attack=part(attacks.stadv, bound=bound))
+
+
 def cells(linf, l2, l1, surrogate, bound, n=None):
     """The cells within these threats; `bound` is that of flows, `n` how many images the slow ones have."""
     cell = lambda attack, threat=linf, **more: part(tasks.cell, attack=attack, threat=threat, **more)

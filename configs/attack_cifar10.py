@@ -8,7 +8,7 @@ perturbations: the L-infinity radius is 1/255. Variants "autoattack": AutoAttack
 images, few steps.
 """
 
-from attack_cells import cells
+from attack_cells import cells, movement
 from ml_collections import ConfigDict
 
 from jaxdiff import attacks, data, defenses, models
@@ -49,7 +49,10 @@ def _attacks():
             ),
             "l2": part(tasks.curve, cells="*/ddn", radii=(0.0, 0.025, 0.05, 0.1, 0.2, 0.4)),
         },
-        "checks": {"masking": part(tasks.check, examine=part(defenses.masking_battery, radius=RADIUS))},
+        "checks": {
+            "masking": part(tasks.check, examine=part(defenses.masking_battery, radius=RADIUS)),
+            "movement": part(tasks.check, examine=movement(bound=0.05), n=6),
+        },
         "minima": True,
         "panel": [f"*/{name}" for name in ("apgd-ce", "square", "one-pixel", "stadv")],
     }

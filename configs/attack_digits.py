@@ -6,7 +6,7 @@ In the workdir of configs/digits.py the classifiers are there already; elsewhere
 cores). Images are 8 x 8 with one channel. Variant "smoke": few images, few steps.
 """
 
-from attack_cells import cells
+from attack_cells import cells, movement
 from digits import trained
 from ml_collections import ConfigDict
 
@@ -60,7 +60,8 @@ def get_config(variant: str = "") -> ConfigDict:
                     ),
                 },
                 checks={
-                    "masking": part(tasks.check, examine=part(defenses.masking_battery, radius=0.1), n=100)
+                    "masking": part(tasks.check, examine=part(defenses.masking_battery, radius=0.1), n=100),
+                    "movement": part(tasks.check, examine=movement(bound=0.1), n=6),
                 },
                 minima=True,
                 panel=[f"*/{name}" for name in ("apgd-ce", "cw", "one-pixel", "stadv")],

@@ -127,8 +127,18 @@ def flow_lbfgs(tau: ScalarLike, kappa: ScalarLike, steps: int, searches: int = 1
 
 
 def run_with_flow(attack: Stepwise, *problem: Any) -> tuple[Best, Float[Array, "h w 2"]]:
-    """What `attack.run` gives for one of these attacks, and the flow of its image, in units of half the image."""
-    both = lambda state: state.images._replace(x=(state.images.x, state.flows.x))
+    """What `attack.run` gives for one of these attacks, and the flow of its image, in units of half the image.
+
+    ValueError for another attack.
+    """
+
+    def both(state):
+        if not isinstance(state, _State):
+            raise ValueError(
+                "run_with_flow is for an attack that moves pixels, such as stadv(steps=100); this one has no flow."
+            )
+        return state.images._replace(x=(state.images.x, state.flows.x))
+
     found = attack.replace(best=both).run(*problem)
     image, flow = found.x
     return found._replace(x=image), flow

@@ -180,7 +180,9 @@ class Dropout(nn.Module):
     rate: float
 
     @nn.compact
-    def __call__(self, x: Float[Array, " batch *shape"], train: bool = False) -> Float[Array, " batch *shape"]:
+    def __call__(
+        self, x: Float[Array, " batch *shape"], train: bool = False
+    ) -> Float[Array, " batch *shape"]:
         """The masked features."""
         checks.number("Dropout", "[0, 1)", rate=self.rate)
         if not train or self.rate == 0:

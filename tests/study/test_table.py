@@ -151,6 +151,34 @@ def test_a_check_is_made_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_check_may_draw_and_the_report_shows_it(tmp_path):
+    """Of a flow: the numbers of the text are those beside the picture."""
+    examine = part(tasks.flows, attack=part(attacks.stadv, bound=0.2, steps=8))
+    run(config(checks={"movement": part(tasks.check, examine=examine, n=4, on="none")}), tmp_path)
+    (folder,) = (tmp_path / "cells").glob("none--check-movement-*")
+    rows = list(csv.DictReader((folder / "flows.csv").read_text().splitlines()))
+    moved, fallen = [float(row["movement"]) for row in rows], 0
+    for row in rows:
+        true, seen = row["label"].split(", seen as ")
+        fallen += true != seen
+    assert len(rows) == 4 and 0.0 < max(moved) <= 0.2 * 4 * 2**0.5 + 1e-6
+    text = (tmp_path / "table" / "report.md").read_text()
+    assert f"{fallen} of 4 images fall" in text and f"{max(moved):.2g} at most" in text
+    assert f"![movement: none](<../cells/{folder.name}/flows.png>)" in text
+    with pytest.raises(ValueError, match="moves pixels"):
+        run(
+            config(
+                checks={
+                    "movement": part(
+                        tasks.check, examine=part(tasks.flows, attack=climb(steps=1, threat=LINF)), n=4
+                    )
+                }
+            ),
+            tmp_path,
+        )
+
+
+@pytest.mark.slow
 def test_an_ensemble_says_which_attack_has_won(tmp_path):
     auto = part(attacks.autoattack.standard, steps=4, queries=10)
     run(config(cells={"auto": part(tasks.cell, attack=auto, threat=LINF, on="none")}), tmp_path)

@@ -36,7 +36,8 @@ def make_table(
         rows[place.key], kept[place.key] = evaluation.run(place, keep=keep)
     records = records_of(told.places, rows, told.minima)
     figures = _figures(told, setting, folder, made, evaluation, rows, kept)
-    sections = _examinations(told, setting, evaluation, rows)
+    sections, drawn = _examinations(told, setting, evaluation, rows)
+    figures |= drawn
     for each in pictures:
         figures = dict(each) | figures
     report = write_table(
@@ -103,16 +104,16 @@ def _examinations(
     setting: Setting,
     evaluation: Evaluation,
     rows: Mapping[tuple[str, str], list[dict]],
-) -> dict[str, str]:
-    """{heading: Markdown} of every check of every victim."""
-    found = {}
+) -> tuple[dict[str, str], dict[str, Path]]:
+    """{heading: Markdown} of every check of every victim, and {caption: file} of what they have drawn."""
+    texts, pictures = {}, {}
     for name, check in told.checks.items():
         for victim in matching(check, list(told.victims)):
             own = next(found for (v, _), found in rows.items() if v == victim)
-            found[f"{name}: {victim}"] = examined(
-                name, check, victim, told.victims[victim], evaluation, own, setting.key
-            )
-    return found
+            text, drawn = examined(name, check, victim, told.victims[victim], evaluation, own, setting.key)
+            texts[f"{name}: {victim}"] = text
+            pictures |= {f"{name}: {victim}" + f", {p.stem}" * (len(drawn) > 1): p for p in drawn}
+    return texts, pictures
 
 
 def _seconds(made: Mapping[str, Made], records: Sequence[Mapping[str, Any]]) -> dict[str, float]:

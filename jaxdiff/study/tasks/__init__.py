@@ -2,7 +2,7 @@
 
 training     score, classifier with `training`; converted, converted_score
 pictures     samples
-attacks      table of victims x cells, with curves and checks
+attacks      table of victims x cells, with curves and checks, such as flows
 """
 
 from jaxdiff.study.table.cell import cell, curve
@@ -10,6 +10,7 @@ from jaxdiff.study.table.examine import check
 from jaxdiff.study.table.victim import victim
 from jaxdiff.study.tasks.classifier import classifier
 from jaxdiff.study.tasks.converted import converted, converted_score
+from jaxdiff.study.tasks.flows import flows
 from jaxdiff.study.tasks.samples import samples
 from jaxdiff.study.tasks.score import score
 from jaxdiff.study.tasks.table import table
@@ -22,6 +23,7 @@ __all__ = [
     "converted",
     "converted_score",
     "curve",
+    "flows",
     "samples",
     "score",
     "table",
