@@ -56,4 +56,4 @@ def side_by_side(needs: Mapping[str, Sequence[str]], work: Work, workers: int) -
             errors.append(error)
             stop.set()
     if errors:
-        raise next((error for error in errors if not isinstance(error, Stopped)), errors[0])
+        raise errors[0]  # the others were stopped by it
