@@ -5,22 +5,31 @@ Configs name parts of one module each: `process`, `grids`, `solvers`, `losses`.
 
 from jaxdiff.diffusion import grids, losses, process, solvers
 from jaxdiff.diffusion.denoiser import clipped, denoiser, score, time_label
+from jaxdiff.diffusion.exploding import EDM, VE, Levels, geometric
+from jaxdiff.diffusion.flow import RectifiedFlow
 from jaxdiff.diffusion.losses import denoising
 from jaxdiff.diffusion.pixels import from_network, to_network
 from jaxdiff.diffusion.prediction import KINDS, convert, target
-from jaxdiff.diffusion.process import VP, Cosine, Discrete, Process, linear
+from jaxdiff.diffusion.process import VP, Cosine, Process, SubVP
 from jaxdiff.diffusion.sample import prior, regenerate, sample, trajectory
 from jaxdiff.diffusion.solvers import Solver, ddim, ddpm, dpmpp_2m, euler_maruyama, heun
+from jaxdiff.diffusion.tables import Discrete, cosine_table, linear, quadratic, sigmoid
 
 __all__ = [
+    "EDM",
     "KINDS",
+    "VE",
     "VP",
     "Cosine",
     "Discrete",
+    "Levels",
     "Process",
+    "RectifiedFlow",
     "Solver",
+    "SubVP",
     "clipped",
     "convert",
+    "cosine_table",
     "ddim",
     "ddpm",
     "denoiser",
@@ -28,15 +37,18 @@ __all__ = [
     "dpmpp_2m",
     "euler_maruyama",
     "from_network",
+    "geometric",
     "grids",
     "heun",
     "linear",
     "losses",
     "prior",
     "process",
+    "quadratic",
     "regenerate",
     "sample",
     "score",
+    "sigmoid",
     "solvers",
     "target",
     "time_label",

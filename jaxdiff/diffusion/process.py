@@ -10,8 +10,9 @@ It is the law at time t of the stochastic differential equation dx = f(t) x dt +
     g^2 = d/dt sigma^2 - 2 f sigma^2,                                                (3)
     logsnr = 2 log(alpha / sigma).                                                   (4)
 
-Two functions, alpha and sigma, are a process; (2) to (4) follow by differentiation. Where alpha^2 + sigma^2 = 1
-(variance preserving), one function is enough: sigma^2 = 1 - alpha^2 and g^2 = -2 f.
+Two functions, alpha and sigma, are a process; (2) to (4) follow by differentiation, and the time of a given logsnr by halving
+intervals, where a class has no closed form. Where alpha^2 + sigma^2 = 1 (variance preserving), one function is enough:
+sigma^2 = 1 - alpha^2 and g^2 = -2 f.
 
 An image may end in pure noise, alpha(1) = 0 (zero terminal SNR, Lin et al. 2023, arXiv 2305.08891): alpha and sigma are exact
 there, and what is infinite (-logsnr, -f and g^2) is infinite, never NaN.
@@ -22,18 +23,17 @@ Kingma et al. 2021 (arXiv 2107.00630), section 3.
 
 import abc
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, ScalarLike
 
 from jaxdiff import checks
 from jaxdiff.types import Image, Scalar, Time
 
-__all__ = ["VP", "Cosine", "Discrete", "linear"]
+__all__ = ["VP", "Cosine", "SubVP"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +54,22 @@ class Process(abc.ABC):
 
     def f(self, t: Time) -> Scalar:
         """Drift coefficient, equation (2)."""
-        return jax.grad(lambda t: jnp.log(self.alpha(t)))(_float(t))
+        return jax.grad(lambda t: jnp.log(self.alpha(t)))(as_float(t))
 
     def g2(self, t: Time) -> Scalar:
         """Squared diffusion coefficient, equation (3)."""
-        t = _float(t)
+        t = as_float(t)
         return jax.grad(lambda t: self.sigma(t) ** 2)(t) - 2.0 * self.f(t) * self.sigma(t) ** 2
+
+    def time(self, logsnr: ScalarLike) -> Scalar:
+        """The t in [0, 1] with this logsnr(t), the inverse of equation (4); of what no t has, the nearer end."""
+        logsnr, low, high = as_float(logsnr), self.logsnr(1.0), self.logsnr(0.0)
+        t = jnp.clip(self._time(jnp.clip(logsnr, low, high)), 0.0, 1.0)
+        return jnp.where(logsnr >= high, 0.0, jnp.where(logsnr <= low, 1.0, t))
+
+    def _time(self, logsnr: Scalar) -> Scalar:
+        """The inverse, for a logsnr that there is."""
+        return _halved(self.logsnr, logsnr)
 
     def perturb(self, x0: Image, noise: Image, t: Time) -> Image:
         """x_t of equation (1), in the type of the image."""
@@ -84,7 +94,7 @@ class VariancePreserving(Process):
 
     def f(self, t: Time) -> Scalar:
         """d/dt log alpha."""
-        return jax.grad(self.log_alpha)(_float(t))
+        return jax.grad(self.log_alpha)(as_float(t))
 
     def g2(self, t: Time) -> Scalar:
         """-2 f: equation (3) with sigma^2 = 1 - alpha^2."""
@@ -99,14 +109,63 @@ class VP(VariancePreserving):
     beta_max: float = 20.0
 
     def __post_init__(self):
-        checks.number("VP", "(0, inf)", beta_min=self.beta_min, beta_max=self.beta_max)
-        if self.beta_min > self.beta_max:
-            raise ValueError(f"VP needs beta_min <= beta_max; got {self.beta_min} and {self.beta_max}.")
+        _check_betas(self)
 
     def log_alpha(self, t: Time) -> Scalar:
         """-1/2 of the integral of beta from 0 to t."""
-        t = _float(t)
-        return -0.5 * (self.beta_min * t + 0.5 * (self.beta_max - self.beta_min) * t**2)
+        return -0.5 * _integral(self, t)
+
+    def _time(self, logsnr: Scalar) -> Scalar:
+        return _time_of_integral(self, jax.nn.softplus(-logsnr))
+
+
+@dataclasses.dataclass(frozen=True)
+class SubVP(Process):
+    """The sub-variance-preserving SDE (Song et al. 2021, equation 28): alpha of `VP`, and sigma = 1 - alpha^2."""
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+
+    def __post_init__(self):
+        _check_betas(self)
+
+    def alpha(self, t: Time) -> Scalar:
+        """exp of -1/2 of the integral of beta from 0 to t."""
+        return jnp.exp(-0.5 * _integral(self, t))
+
+    def sigma(self, t: Time) -> Scalar:
+        """1 - alpha^2, without cancellation near t = 0."""
+        return -jnp.expm1(-_integral(self, t))
+
+    def f(self, t: Time) -> Scalar:
+        """-beta/2."""
+        return -0.5 * jax.grad(lambda t: _integral(self, t))(as_float(t))
+
+    def g2(self, t: Time) -> Scalar:
+        """beta (1 - alpha^4)."""
+        return 2.0 * self.f(t) * jnp.expm1(-2.0 * _integral(self, t))
+
+    def _time(self, logsnr: Scalar) -> Scalar:
+        # alpha / (1 - alpha^2) = exp(logsnr / 2) is sinh(-log alpha) = exp(-logsnr / 2) / 2.
+        return _time_of_integral(self, 2.0 * jnp.arcsinh(0.5 * jnp.exp(-0.5 * logsnr)))
+
+
+def _check_betas(process: VP | SubVP) -> None:
+    name, low, high = type(process).__name__, process.beta_min, process.beta_max
+    checks.number(name, "(0, inf)", beta_min=low, beta_max=high)
+    if low > high:
+        raise ValueError(f"{name} needs beta_min <= beta_max; got {low} and {high}.")
+
+
+def _integral(process: VP | SubVP, t: Time) -> Scalar:
+    """Of beta(t) = beta_min + t (beta_max - beta_min), from 0 to t."""
+    t = as_float(t)
+    return process.beta_min * t + 0.5 * (process.beta_max - process.beta_min) * t**2
+
+
+def _time_of_integral(process: VP | SubVP, integral: Scalar) -> Scalar:
+    low, rise = process.beta_min, process.beta_max - process.beta_min
+    return 2.0 * integral / (low + jnp.sqrt(low**2 + 2.0 * rise * integral))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,73 +198,27 @@ class Cosine(VariancePreserving):
         early, lost, late = self._halves(t)
         return jnp.where(early, jnp.log1p(-lost), jnp.log(late))
 
+    def _time(self, logsnr: Scalar) -> Scalar:
+        start, end = self._angles()
+        lost = jax.nn.sigmoid(-logsnr) / (1.0 + jnp.sqrt(jax.nn.sigmoid(logsnr)))  # 1 - alpha
+        angle = 2.0 * jnp.arcsin(jnp.sqrt(np.sin(0.5 * start) ** 2 + 0.5 * np.cos(start) * lost))
+        return (angle - start) / (end - start)
+
+    def _angles(self) -> tuple[float, float]:
+        """angle(0) and angle(1)."""
+        start = float(0.5 * np.pi * self.offset / (1.0 + self.offset))
+        return start, float(np.arccos(self.alpha_min * np.cos(start)))
+
     def _halves(self, t: Time) -> tuple[Bool[Array, ""], Scalar, Scalar]:
         """Whether t < 1/2, where alpha is best as 1 - lost, an exact difference; and the sine of what is left, best later."""
-        t = _float(t)
-        start = float(0.5 * np.pi * self.offset / (1.0 + self.offset))
-        end = float(np.arccos(self.alpha_min * np.cos(start)))
+        t = as_float(t)
+        start, end = self._angles()
         early = t < 0.5
         half_turn = 0.5 * jnp.where(early, t, 0.0) * (end - start)
         lost = 2.0 * jnp.sin(start + half_turn) * jnp.sin(half_turn) / np.cos(start)
         left = 0.5 * np.pi - end + jnp.where(early, 0.0, 1.0 - t) * (end - start)
         # In a first half `late` is not used, and 1 keeps its logarithm finite there.
         return early, lost, jnp.where(early, 1.0, jnp.sin(left) / np.cos(start))
-
-
-@dataclasses.dataclass(frozen=True)
-class Discrete(VariancePreserving):
-    """A table of betas, as in DDPM (Ho et al. 2020): step i of T is at t = i/T, and alpha(i/T)^2 is alpha_bar_i.
-
-    Between the steps log alpha is linear in t, so that every solver and loss of the continuous processes applies. The last
-    beta may be 1, as in tables rescaled to end in pure noise (Lin et al. 2023): alpha itself is linear on the way there.
-    """
-
-    betas: Sequence[float] | Float[np.ndarray, " steps"]
-
-    def __post_init__(self):
-        betas = _table(self.betas)
-        to_noise = bool(betas[-1] == 1.0)
-        drops = 0.5 * np.log1p(-np.where(betas == 1.0, 0.0, betas))
-        object.__setattr__(self, "betas", tuple(betas.tolist()))
-        object.__setattr__(self, "_to_noise", to_noise)
-        object.__setattr__(self, "_log_alpha", np.concatenate([[0.0], np.cumsum(drops)]))
-
-    @property
-    def steps(self) -> int:
-        """The number T of steps of the table."""
-        return len(self.betas)
-
-    def alpha(self, t: Time) -> Scalar:
-        """exp of the interpolation, times what the last step leaves if it ends in pure noise."""
-        smooth, left = self._factors(t)
-        return jnp.exp(smooth) * left
-
-    def sigma(self, t: Time) -> Scalar:
-        """sqrt(1 - alpha^2) from the same factors, whose slope is finite where alpha is 0."""
-        smooth, left = self._factors(t)
-        return jnp.sqrt(jnp.exp(2.0 * smooth) * (1.0 - jnp.square(left)) - jnp.expm1(2.0 * smooth))
-
-    def log_alpha(self, t: Time) -> Scalar:
-        """Linear interpolation of the table."""
-        smooth, left = self._factors(t)
-        return smooth + jnp.log(left)
-
-    def _factors(self, t: Time) -> tuple[Scalar, Scalar]:
-        """The interpolation of the finite logarithms, and the factor of a last step whose logarithm is infinite."""
-        position = _float(t) * self.steps
-        nodes = jnp.asarray(self._log_alpha, position.dtype)
-        i = jnp.clip(jnp.floor(position).astype(int), 0, self.steps - 1)
-        smooth = nodes[i] + (position - i) * (nodes[i + 1] - nodes[i])
-        last = self._to_noise & (i == self.steps - 1)
-        left = jnp.where(last, self.steps - position, 1.0)
-        return smooth, left
-
-
-def linear(steps: int = 1000, beta_min: float = 1e-4, beta_max: float = 0.02) -> Discrete:
-    """DDPM's table: `steps` betas linear from beta_min to beta_max (Ho et al. 2020, section 4)."""
-    checks.count("linear", steps=steps)
-    checks.number("linear", "(0, 1)", beta_min=beta_min, beta_max=beta_max)
-    return Discrete(tuple(np.linspace(beta_min, beta_max, steps, dtype=np.float64).tolist()))
 
 
 def concrete(function: Callable[[Time], Scalar], t: Time) -> float | None:
@@ -217,23 +230,25 @@ def concrete(function: Callable[[Time], Scalar], t: Time) -> float | None:
     return None if checks.traced(value) else float(value)
 
 
-def _table(betas: Any) -> np.ndarray:
-    """The betas as an array; ValueError unless they are numbers in (0, 1), of which the last may be 1."""
-    try:
-        table = np.asarray(betas, np.float64)
-    except (TypeError, ValueError):
-        table = np.empty(0)
-    if table.ndim != 1 or not table.size:
-        raise ValueError(f"Discrete needs a non-empty list of betas, one number a step; got {betas!r:.60}.")
-    wrong = ~((table > 0.0) & (table < 1.0))
-    wrong[-1] &= table[-1] != 1.0
-    if wrong.any():
-        i = int(np.argmax(wrong))
-        raise ValueError(
-            f"Discrete needs betas in (0, 1), the last at most 1; got {table[i]} at step {i + 1}."
-        )
-    return table
-
-
-def _float(t: Time) -> Scalar:
+def as_float(t: ScalarLike) -> Scalar:
+    """A time, or a logsnr, in float32 at least."""
     return jnp.asarray(t, jnp.result_type(float, t))
+
+
+def _halved(logsnr_of: Callable[[Time], Scalar], logsnr: Scalar) -> Scalar:
+    """The t at which a falling function has this value: by halving [0, 1] as often as t has bits, then Newton's step, by which
+    derivatives pass.
+    """
+
+    def halve(_, ends):
+        low, high = ends
+        middle = 0.5 * (low + high)
+        above = logsnr_of(middle) > logsnr
+        return jnp.where(above, middle, low), jnp.where(above, high, middle)
+
+    ends = jnp.zeros_like(logsnr), jnp.ones_like(logsnr)
+    low, high = jax.lax.fori_loop(0, jnp.finfo(logsnr.dtype).nmant + 2, halve, ends)
+    t = jax.lax.stop_gradient(0.5 * (low + high))
+    slope = jax.lax.stop_gradient(jax.grad(logsnr_of)(t))
+    step = (logsnr - logsnr_of(t)) / jnp.where(slope == 0.0, 1.0, slope)
+    return t + jnp.where(jnp.isfinite(step) & (slope != 0.0), step, 0.0)

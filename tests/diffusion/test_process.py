@@ -7,19 +7,38 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdiff.diffusion import VP, Cosine, Discrete, linear
+from jaxdiff.diffusion import (
+    EDM,
+    VE,
+    VP,
+    Cosine,
+    Discrete,
+    Levels,
+    RectifiedFlow,
+    SubVP,
+    cosine_table,
+    geometric,
+    linear,
+    quadratic,
+    sigmoid,
+)
 from jaxdiff.diffusion.process import Process
 
 pytestmark = pytest.mark.usefixtures("x64")
 
-PROCESSES = {
+PRESERVING = {
     "vp": VP(),
     "cosine": Cosine(),
     "linear": linear(),
+    "quadratic": quadratic(),
+    "sigmoid": sigmoid(),
+    "cosine_table": cosine_table(),
     "short": Discrete((0.1, 0.2, 0.4)),
 }
 TO_NOISE = {"cosine_to_noise": Cosine(alpha_min=0.0), "short_to_noise": Discrete((0.1, 0.2, 0.4, 1.0))}
-PROCESSES |= TO_NOISE
+PRESERVING |= TO_NOISE
+EXPLODING = {"ve": VE(), "edm": EDM(), "ncsn": geometric(), "two levels": Levels((0.1, 0.7))}
+PROCESSES = PRESERVING | EXPLODING | {"sub_vp": SubVP(), "flow": RectifiedFlow()}
 TIMES = [1.23e-3, 0.1234, 0.5004, 0.7705, 0.9992]  # between the steps of every table
 
 
@@ -39,10 +58,47 @@ def test_sde_has_the_marginals(process, t):
 def test_runs_from_image_to_noise(process):
     ts = jnp.linspace(0, 1, 101)
     alpha, sigma = jax.vmap(process.alpha)(ts), jax.vmap(process.sigma)(ts)
-    np.testing.assert_allclose(alpha**2 + sigma**2, 1.0, rtol=1e-12)
-    assert alpha[0] == 1.0 and sigma[0] == 0.0
-    assert np.all(np.diff(alpha) < 0) and np.all(np.diff(sigma) >= 0)
+    assert alpha[0] == 1.0 and sigma[0] == (0.01 if isinstance(process, VE) else 0.0)
+    assert np.all(np.diff(alpha) <= 0) and np.all(np.diff(sigma) >= 0)
     assert np.all(np.diff(jax.vmap(process.logsnr)(ts)) < 0)
+
+
+@pytest.mark.parametrize("process", PRESERVING.values(), ids=PRESERVING)
+def test_variance_is_preserved(process):
+    ts = jnp.linspace(0, 1, 101)
+    alpha, sigma = jax.vmap(process.alpha)(ts), jax.vmap(process.sigma)(ts)
+    np.testing.assert_allclose(alpha**2 + sigma**2, 1.0, rtol=1e-12)
+    assert np.all(np.diff(alpha) < 0)
+
+
+@pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
+@pytest.mark.parametrize("wide", [False, True])
+def test_the_time_of_a_ratio_is_where_the_process_has_it(process, wide):
+    """Also by halving, as a process without a closed form has it; beyond the ends it is the end."""
+    with jax.enable_x64(wide):
+        ts = jnp.array([0.0, *TIMES, 1.0])
+        levels = jax.vmap(process.logsnr)(ts)
+        for found in (
+            jax.vmap(process.time)(levels),
+            jax.vmap(lambda level: Process._time(process, level))(levels[1:-1]),
+        ):
+            there = ts if len(found) == len(ts) else ts[1:-1]
+            np.testing.assert_allclose(
+                found, there, rtol=1e-9 if wide else 2e-4, atol=1e-12 if wide else 1e-7
+            )
+        ends = jax.vmap(process.time)(jnp.array([jnp.inf, -jnp.inf, 1e4, -1e4]))
+        np.testing.assert_array_equal(ends[:2], [0.0, 1.0])
+        np.testing.assert_allclose(ends[2:], [0.0, 1.0], atol=1e-6)  # where the ends are infinite, near them
+
+
+@pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
+def test_the_slope_of_the_time_is_that_of_the_ratio_upside_down(process):
+    for t in TIMES[:-1]:
+        level, slope = process.logsnr(t), jax.grad(process.logsnr)(t)
+        np.testing.assert_allclose(jax.grad(process.time)(level) * slope, 1.0, rtol=1e-6)
+        np.testing.assert_allclose(
+            jax.grad(lambda v: Process._time(process, v))(level) * slope, 1.0, rtol=1e-9
+        )
 
 
 @pytest.mark.parametrize("process", TO_NOISE.values(), ids=TO_NOISE)
@@ -98,9 +154,10 @@ def test_equal_processes_are_equal():
 def test_derived_coefficients_equal_the_closed_forms():
     """The general formulas (2) and (3) agree with the variance-preserving shortcut."""
     for t in TIMES:
-        for process in (VP(), Cosine()):
+        for process in (VP(), Cosine(), SubVP(), VE(), EDM(), RectifiedFlow()):
             np.testing.assert_allclose(Process.f(process, t), process.f(t), rtol=1e-9)
             np.testing.assert_allclose(Process.g2(process, t), process.g2(t), rtol=1e-7)
+            np.testing.assert_allclose(Process.logsnr(process, t), process.logsnr(t), rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(VP().g2(t), 0.1 + 19.9 * t, rtol=1e-12)  # g^2 = beta(t)
 
 
@@ -135,3 +192,30 @@ def test_float32_is_accurate_where_noise_is_small(process):
     exact = process.sigma(np.float64(2e-3))
     with jax.enable_x64(False):
         np.testing.assert_allclose(process.sigma(np.float32(2e-3)), exact, rtol=1e-5)
+
+
+def test_tables_by_hand():
+    """Of three steps; sigmoid(-6), sigmoid(0), sigmoid(6) are 0.0024726, 0.5 and 0.9975274."""
+    np.testing.assert_allclose(quadratic(3, 0.01, 0.09).betas, [0.01, 0.04, 0.09], rtol=1e-12)
+    np.testing.assert_allclose(
+        sigmoid(3, 0.1, 0.3).betas, [0.1 + 0.2 * s for s in (0.0024726, 0.5, 0.9975274)], rtol=1e-6
+    )
+    level = lambda t: np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2
+    betas = [
+        1 - level(1 / 4) / level(0),
+        1 - level(2 / 4) / level(1 / 4),
+        1 - level(3 / 4) / level(2 / 4),
+        0.999,
+    ]
+    np.testing.assert_allclose(cosine_table(4).betas, betas, rtol=1e-12)
+
+
+def test_levels_lie_on_their_steps_and_songs_variances_are_his():
+    ours = jax.vmap(geometric(10).sigma)(jnp.arange(1, 11) / 10)
+    np.testing.assert_allclose(ours, [0.01 * 100 ** (j / 9) for j in range(10)], rtol=1e-12)
+    for t in TIMES:
+        beta = 0.1 * t + 9.95 * t**2
+        np.testing.assert_allclose(SubVP().sigma(t), 1 - np.exp(-beta), rtol=1e-12)
+        np.testing.assert_allclose(SubVP().g2(t), (0.1 + 19.9 * t) * (1 - np.exp(-2 * beta)), rtol=1e-12)
+        np.testing.assert_allclose(VE().sigma(t), 0.01 * 5000**t, rtol=1e-12)
+        np.testing.assert_allclose(VE().g2(t), VE().sigma(t) ** 2 * 2 * np.log(5000), rtol=1e-9)
