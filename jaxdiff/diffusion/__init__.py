@@ -4,12 +4,12 @@ Configs name parts of one module each: `process`, `grids`, `solvers`, `losses`.
 """
 
 from jaxdiff.diffusion import grids, losses, process, solvers
-from jaxdiff.diffusion.denoiser import clipped, denoiser, score, time_label
+from jaxdiff.diffusion.denoiser import clipped, denoiser, preconditioned, score, time_label
 from jaxdiff.diffusion.exploding import EDM, VE, Levels, geometric
 from jaxdiff.diffusion.flow import RectifiedFlow
 from jaxdiff.diffusion.losses import denoising
 from jaxdiff.diffusion.pixels import from_network, to_network
-from jaxdiff.diffusion.prediction import KINDS, convert, target
+from jaxdiff.diffusion.prediction import KINDS, Kind, convert, edm_kind, target
 from jaxdiff.diffusion.process import VP, Cosine, Process, SubVP
 from jaxdiff.diffusion.sample import prior, regenerate, sample, trajectory
 from jaxdiff.diffusion.solvers import Solver, ddim, ddpm, dpmpp_2m, euler_maruyama, heun
@@ -22,6 +22,7 @@ __all__ = [
     "VP",
     "Cosine",
     "Discrete",
+    "Kind",
     "Levels",
     "Process",
     "RectifiedFlow",
@@ -35,6 +36,7 @@ __all__ = [
     "denoiser",
     "denoising",
     "dpmpp_2m",
+    "edm_kind",
     "euler_maruyama",
     "from_network",
     "geometric",
@@ -42,6 +44,7 @@ __all__ = [
     "heun",
     "linear",
     "losses",
+    "preconditioned",
     "prior",
     "process",
     "quadratic",

@@ -33,18 +33,18 @@ from jaxtyping import Array, Float
 
 from jaxdiff import checks
 from jaxdiff.diffusion.denoiser import same_shape
-from jaxdiff.diffusion.prediction import check_kind, error_scale, target
+from jaxdiff.diffusion.prediction import Kind, error_scale, row_of, target
 from jaxdiff.diffusion.process import Process, concrete
 from jaxdiff.floats import wide_dtype
 from jaxdiff.types import PRNGKey, PRNGKeys, Scalar, Time
 
 __all__ = ["discrete_time", "elbo", "simple", "uniform_time"]
 
-Weight = Callable[[Process, str, Time], Scalar]
+Weight = Callable[[Process, Kind, Time], Scalar]
 Losses = Float[Array, " batch"]
 
 
-def denoising(process: Process, kind: str, weight: Weight) -> Callable[..., Losses]:
+def denoising(process: Process, kind: Kind, weight: Weight) -> Callable[..., Losses]:
     """Equation (1) as (predict, x0 [B, ...], t [B], keys [B]) -> losses [B], in float32 at least.
 
     `predict(x_t, t)` is the batched network; each example draws its noise from its own key, in the type of x0, which is the
@@ -52,13 +52,13 @@ def denoising(process: Process, kind: str, weight: Weight) -> Callable[..., Loss
     a weight that is infinite at t = 1.
     """
     checks.instance("denoising", Process, "VP()", process=process)
-    check_kind(kind)
+    row_of(kind)
     checks.function("denoising", weight=weight)
     _finite_weight(process, kind, weight)
     return partial(_losses, process, kind, weight)
 
 
-def _losses(process: Process, kind: str, weight: Weight, predict: Callable, x0, t, keys: PRNGKeys) -> Losses:
+def _losses(process: Process, kind: Kind, weight: Weight, predict: Callable, x0, t, keys: PRNGKeys) -> Losses:
     x0, t, keys = _examples(x0, t, keys)
     noise = jax.vmap(lambda key: jax.random.normal(key, x0.shape[1:], x0.dtype))(keys)
     x_t = jax.vmap(process.perturb)(x0, noise, t)
@@ -87,7 +87,7 @@ def _examples(x0: Any, t: Any, keys: PRNGKeys) -> tuple[Array, Array, PRNGKeys]:
     return x0, t.astype(wide_dtype(x0.dtype)), checks.keys("denoising", keys, len(x0))
 
 
-def _finite_weight(process: Process, kind: str, weight: Weight) -> None:
+def _finite_weight(process: Process, kind: Kind, weight: Weight) -> None:
     """ValueError for a weight that is known and not finite at t = 1."""
     value = concrete(lambda t: weight(process, kind, jnp.asarray(t)), 1.0)
     if value is not None and not np.isfinite(value):
@@ -102,7 +102,7 @@ def simple() -> Weight:
     return _one
 
 
-def _one(process: Process, kind: str, t: Time) -> Scalar:
+def _one(process: Process, kind: Kind, t: Time) -> Scalar:
     return jnp.ones_like(t)
 
 
@@ -118,7 +118,7 @@ def elbo(steps: int | None = None, variance: str = "upper") -> Weight:
     return partial(_elbo, steps, variance)
 
 
-def _elbo(steps: int | None, variance: str, process: Process, kind: str, t: Time) -> Scalar:
+def _elbo(steps: int | None, variance: str, process: Process, kind: Kind, t: Time) -> Scalar:
     return _x0_weight(process, t, steps, variance) / error_scale(process, kind, t)
 
 

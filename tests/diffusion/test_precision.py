@@ -130,7 +130,7 @@ def test_losses(weight, dtype, drawn_as, key):
     asked = drawn_as(dtype)
     keys = jax.random.split(key, 2)
     drawn = jax.vmap(discrete_time(10))(keys)
-    for kind, t in zip(KINDS, [drawn, jnp.array([0.25, 0.75], dtype)] * 2, strict=True):
+    for kind, t in zip(KINDS, [drawn, jnp.array([0.25, 0.75], dtype)] * 3, strict=True):
         seen = []
         losses = lambda d, t=t, kind=kind, seen=seen: denoising(VP(), kind, weight)(
             lambda x, t: (seen.append(x.dtype), 0.5 * x)[1], jnp.asarray(np.stack([X, X]), d), t, keys

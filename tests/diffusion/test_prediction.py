@@ -8,15 +8,32 @@ import numpy as np
 import pytest
 from gaussians import exact_denoiser, log_density
 
-from jaxdiff.diffusion import KINDS, VP, Cosine, convert, denoiser, linear, score, target, time_label
+from jaxdiff.diffusion import (
+    EDM,
+    KINDS,
+    VE,
+    VP,
+    Cosine,
+    RectifiedFlow,
+    SubVP,
+    convert,
+    denoiser,
+    edm_kind,
+    geometric,
+    linear,
+    preconditioned,
+    score,
+    target,
+    time_label,
+)
 from jaxdiff.diffusion.prediction import error_scale
 
 pytestmark = pytest.mark.usefixtures("x64")
 
-PROCESSES = [VP(), Cosine(), linear()]
+PROCESSES = [VP(), SubVP(), Cosine(), linear(), VE(), EDM(), geometric(), RectifiedFlow()]
 
 
-@pytest.mark.parametrize("process", PROCESSES)
+@pytest.mark.parametrize("process", PROCESSES, ids=lambda process: type(process).__name__)
 @pytest.mark.parametrize("t", [0.02, 0.4, 0.95])
 def test_score_is_the_gradient_of_the_log_density(process, t):
     x = jnp.array([-1.0, 0.2, 3.0])
@@ -24,7 +41,7 @@ def test_score_is_the_gradient_of_the_log_density(process, t):
     np.testing.assert_allclose(score(process, exact_denoiser(process))(x, t), exact, rtol=1e-9)
 
 
-@pytest.mark.parametrize("process", PROCESSES)
+@pytest.mark.parametrize("process", PROCESSES, ids=lambda process: type(process).__name__)
 @pytest.mark.parametrize(("source", "destination"), list(itertools.product(KINDS, KINDS)))
 def test_kinds_say_the_same(process, source, destination, key):
     """Converting a target gives the other kind's target: absolute, for x0 and noise are known."""
@@ -45,6 +62,39 @@ def test_targets_are_the_papers(key):
     np.testing.assert_allclose(
         target(vp, "score", x0, noise, t), jax.grad(conditional)(vp.perturb(x0, noise, t)), rtol=1e-10
     )
+
+
+def test_velocity_is_the_slope_of_the_path(key):
+    x0, noise = jax.random.normal(key, (2, 5))
+    for process in PROCESSES:
+        slope = (process.perturb(x0, noise, 0.31234) - process.perturb(x0, noise, 0.31232)) / 0.00002
+        np.testing.assert_allclose(
+            target(process, "velocity", x0, noise, 0.31233), slope, rtol=1e-5, atol=1e-7
+        )
+    np.testing.assert_allclose(target(RectifiedFlow(), "velocity", x0, noise, 0.3), noise - x0, rtol=1e-12)
+
+
+@pytest.mark.parametrize("sigma_data", [0.5, 1.3])
+def test_karras_preconditioning_by_hand(sigma_data, key):
+    """Their table 1 for D(x; sigma) with EDM's own process; F of another process sees the same image at the same ratio."""
+    x0, noise = jax.random.normal(key, (2, 5))
+    network, kind = (lambda x, label: jnp.tanh(x) + label), edm_kind(sigma_data)
+    for sigma in (0.05, 0.7, 20.0):
+        process = EDM()
+        t, x = process.time(-2 * jnp.log(sigma)), x0 + sigma * noise
+        whole = sigma**2 + sigma_data**2
+        c_skip, c_out = sigma_data**2 / whole, sigma * sigma_data / whole**0.5
+        by_hand = c_skip * x + c_out * network(x / whole**0.5, jnp.log(sigma) / 4)
+        ours = lambda p: denoiser(p, kind, preconditioned(network, p, sigma_data))
+        np.testing.assert_allclose(ours(process)(x, t), by_hand, rtol=1e-9)
+        vp = VP()
+        t = vp.time(-2 * jnp.log(sigma))
+        np.testing.assert_allclose(ours(vp)(vp.alpha(t) * x, t), by_hand, rtol=1e-9)
+        batch = preconditioned(network, vp, sigma_data)
+        rows = preconditioned(lambda x, label: jnp.tanh(x) + label[:, None], vp, sigma_data)(
+            jnp.stack([x, 2 * x]), jnp.stack([t, 0.5 * t])
+        )
+        np.testing.assert_allclose(rows, jnp.stack([batch(x, t), batch(2 * x, 0.5 * t)]), rtol=1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)
