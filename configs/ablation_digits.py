@@ -44,9 +44,9 @@ def get_config(variant: str = "") -> ConfigDict:
                 model=part(models.UNet, channels=16, multipliers=(1, 2), blocks=1, attention=(), dropout=0.0),
                 process=PROCESSES[0],
                 kind="eps",
-                label={"scale": 1000.0, "offset": -1.0},
-                weight=part(diffusion.losses.simple),
-                time=part(diffusion.losses.uniform_time, t_min=1e-3),
+                label=part(diffusion.time_label, scale=1000.0, offset=-1.0),
+                weight=part(diffusion.weights.simple),
+                time=part(diffusion.noise_levels.uniform, t_min=1e-3),
                 train=_training(1000),
             ),
             "classifier": part(

@@ -45,9 +45,9 @@ def _score(small):
         model=part(models.UNet, attention=(16,), dropout=0.1, dtype="float32", **size),
         process=part(diffusion.linear, **LINEAR),
         kind="eps",
-        label={"scale": 1000.0, "offset": -1.0},
-        weight=part(diffusion.losses.simple),
-        time=part(diffusion.losses.discrete_time, steps=1000),
+        label=part(diffusion.time_label, scale=1000.0, offset=-1.0),
+        weight=part(diffusion.weights.simple),
+        time=part(diffusion.noise_levels.discrete, steps=1000),
         augment=(part(augment.flip),),
         train=_training(part(train.optimizer.adam, lr=2e-4, warmup=5000, clip=1.0), 800_000, (0.9999,)),
     )

@@ -39,9 +39,9 @@ def trained():
             model=part(models.UNet, channels=16, multipliers=(1, 2), blocks=1, attention=(), dropout=0.0),
             process=part(diffusion.VP, beta_min=0.1, beta_max=20.0),
             kind="eps",
-            label={"scale": 999.0, "offset": 0.0},
-            weight=part(diffusion.losses.simple),
-            time=part(diffusion.losses.uniform_time, t_min=1e-3),
+            label=part(diffusion.time_label, scale=999.0),
+            weight=part(diffusion.weights.simple),
+            time=part(diffusion.noise_levels.uniform, t_min=1e-3),
             train=_training(adam, 2800, 64),
         ),
         "classifier": part(

@@ -41,9 +41,9 @@ def _score(small):
         model=part(models.UNet, attention=(7,), dropout=0.1, **size),
         process=part(diffusion.VP, beta_min=0.1, beta_max=20.0),
         kind="eps",
-        label={"scale": 999.0, "offset": 0.0},
-        weight=part(diffusion.losses.simple),
-        time=part(diffusion.losses.uniform_time, t_min=1e-4),
+        label=part(diffusion.time_label, scale=999.0),
+        weight=part(diffusion.weights.simple),
+        time=part(diffusion.noise_levels.uniform, t_min=1e-4),
         augment=(part(augment.flip),),
         train=_training(adam, 20_000),
     )

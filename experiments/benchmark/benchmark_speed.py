@@ -10,7 +10,18 @@ from benchmark_compare import Row, close, compare
 from peers import Peers
 
 from jaxdiff.attacks import cross_entropy, linf, pgd, untargeted
-from jaxdiff.diffusion import ddim, ddpm, denoiser, denoising, grids, linear, losses, sample, time_label
+from jaxdiff.diffusion import (
+    ddim,
+    ddpm,
+    denoiser,
+    denoising,
+    grids,
+    linear,
+    noise_levels,
+    sample,
+    time_label,
+    weights,
+)
 from jaxdiff.keys import example_keys, purpose
 from jaxdiff.models import (
     ResNetCIFAR,
@@ -186,8 +197,8 @@ def gradient_row(net: Network) -> Row:
 def training_row(net: Network, bfloat16: bool = False) -> Row:
     """A step of DDPM's training with Adam, noise and times drawn in the step."""
     model = net.sizes.unet.clone(dtype="bfloat16" if bfloat16 else None)
-    per_example, root = denoising(PROCESS, "eps", losses.simple()), jax.random.key(3)
-    draw_time, ids = losses.discrete_time(), jnp.arange(len(net.x))
+    per_example, root = denoising(PROCESS, "eps", weights.simple()), jax.random.key(3)
+    draw_time, ids = noise_levels.discrete(), jnp.arange(len(net.x))
 
     def draws(key):
         keys = example_keys(key, ids)
@@ -196,14 +207,14 @@ def training_row(net: Network, bfloat16: bool = False) -> Row:
     def loss(params, model_state, batch, key):
         time_keys, noise_keys = draws(key)
         predict = lambda x, label: model.apply({"params": params}, x, label, train=True)
-        times = jax.vmap(draw_time)(time_keys)
+        times = draw_time(time_keys)
         values = per_example(time_label(predict, **LABEL), batch["image"], times, noise_keys)
         return values.mean(), ({}, model_state)
 
     def drawn(n):
         time_keys, noise_keys = draws(jax.random.fold_in(root, n))
         noise = jax.vmap(lambda k: jax.random.normal(k, net.x.shape[1:]))(noise_keys)
-        return noise, np.rint(1000 * np.asarray(jax.vmap(draw_time)(time_keys))).astype(np.int64) - 1
+        return noise, np.rint(1000 * np.asarray(draw_time(time_keys))).astype(np.int64) - 1
 
     tx, mesh = adam(LEARNING_RATE), data_mesh(training_devices())
     step, batch = jit_step(make_step(loss, tx), mesh), {"image": net.x}

@@ -1,9 +1,9 @@
 """Diffusion models: processes, predictions, solvers, sampling, losses.
 
-Configs name parts of one module each: `process`, `grids`, `solvers`, `losses`.
+Processes stand here; other parts have a module each: `grids`, `solvers`, `weights`, `noise_levels`.
 """
 
-from jaxdiff.diffusion import grids, losses, process, solvers
+from jaxdiff.diffusion import grids, losses, noise_levels, process, solvers, weights
 from jaxdiff.diffusion.denoiser import clipped, denoiser, preconditioned, score, time_label
 from jaxdiff.diffusion.exploding import EDM, VE, Levels, geometric
 from jaxdiff.diffusion.flow import RectifiedFlow
@@ -44,6 +44,7 @@ __all__ = [
     "heun",
     "linear",
     "losses",
+    "noise_levels",
     "preconditioned",
     "prior",
     "process",
@@ -57,4 +58,5 @@ __all__ = [
     "time_label",
     "to_network",
     "trajectory",
+    "weights",
 ]

@@ -1,6 +1,6 @@
 """Networks as products: functions of one example, bound to their weights, from a Flax module and its variables."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -8,9 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxdiff.diffusion import Process, denoiser, time_label
+from jaxdiff.diffusion import Kind, Process, denoiser
 from jaxdiff.models import as_classifier, as_net, initialise
 from jaxdiff.study.bound import Bound
+from jaxdiff.study.parts import Later, is_part
 from jaxdiff.train import TrainState
 from jaxdiff.types import Denoiser, Image, Net, Time
 
@@ -24,7 +25,7 @@ class ScoreModel:
     process: Process
     denoise: Denoiser
     net: Net
-    kind: str
+    kind: Kind
 
     def __call__(self, x_t: Image, t: Time) -> Image:
         """E[x0 | x_t]."""
@@ -41,9 +42,21 @@ def bound_classifier(model: Any, variables: Any) -> Bound:
     return Bound(partial(as_classifier, model), variables)
 
 
-def bound_score(model: Any, process: Process, kind: str, label: Mapping[str, float], variables: Any) -> Bound:
-    """The product of a score stage; `label` says how times are written, see `diffusion.time_label`."""
-    return Bound(partial(_score_model, model, process, kind, dict(label)), variables)
+def bound_score(
+    model: Any, process: Process, kind: Kind, shown: Callable[[Net], Net], variables: Any
+) -> Bound:
+    """The product of a score stage; `shown` says what the network sees, such as `diffusion.time_label` of it."""
+    return Bound(partial(_score_model, model, process, kind, shown), variables)
+
+
+def shown_by(label: Later, process: Process) -> Callable[[Net], Net]:
+    """net -> the net that is shown what a part such as part(diffusion.time_label, scale=999.0) says; ValueError for another."""
+    if not is_part(label.spec):
+        raise ValueError(
+            "A score network needs label as a part that says what it is shown, such as part(diffusion.time_label, scale=999.0) "
+            f"or part(diffusion.preconditioned); got {label.spec!r:.80}."
+        )
+    return lambda net: label(net=net, process=process)
 
 
 def final_variables(state: TrainState) -> dict[str, Any]:
@@ -74,7 +87,7 @@ def check_output(who: str, model: Any, inputs: tuple[Any, ...], wanted: tuple[in
 
 
 def _score_model(
-    model: Any, process: Process, kind: str, label: dict[str, float], variables: Any
+    model: Any, process: Process, kind: Kind, shown: Callable[[Net], Net], variables: Any
 ) -> ScoreModel:
-    net = time_label(as_net(model, variables), **label)
+    net = shown(as_net(model, variables))
     return ScoreModel(process, denoiser(process, kind, net), net, kind)

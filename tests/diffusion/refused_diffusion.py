@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdiff import diffusion as d
-from jaxdiff.diffusion import grids, losses
+from jaxdiff.diffusion import grids, noise_levels, weights
 
 VP, KEY, X = d.VP(), jax.random.key(0), jnp.full((4,), 0.5)
 TO_NOISE = d.Cosine(alpha_min=0.0)
@@ -25,7 +25,7 @@ def sample(solver=None, denoise=half, x=X, ts=TS, key=KEY, **kwargs):
 
 
 def loss(predict=half, x0=BATCH, t=T, keys=KEYS, weight=None):
-    return d.denoising(VP, "eps", weight or losses.simple())(predict, x0, t, keys)
+    return d.denoising(VP, "eps", weight or weights.simple())(predict, x0, t, keys)
 
 
 PROCESSES = {
@@ -46,6 +46,23 @@ PROCESSES = {
     "nan in betas": (lambda: d.Discrete([0.1, NAN, 0.2]), "nan at step 2", "(0, 1)"),
     "beta of 1 inside": (lambda: d.Discrete([0.1, 1.0, 0.2]), "1.0 at step 2", "the last at most 1"),
     "last beta above 1": (lambda: d.Discrete([0.1, 1.5]), "1.5 at step 2"),
+    "ve upside down": (lambda: d.VE(1.0, 0.1), "sigma_min < sigma_max", "1.0 and 0.1"),
+    "edm without noise": (lambda: d.EDM(0.0), "sigma_max", "(0, inf)", "0.0"),
+    "sub-vp upside down": (lambda: d.SubVP(20.0, 0.1), "beta_min <= beta_max"),
+    "levels that fall": (lambda: d.Levels((1.0, 0.5)), "rise from above 0", "(1.0, 0.5)"),
+    "no levels": (lambda: d.Levels(()), "rise from above 0"),
+    "one geometric level": (lambda: d.geometric(1), "levels", ">= 2", "1"),
+    "sigmoid of no width": (lambda: d.sigmoid(10, width=0.0), "width", "0.0"),
+    "quadratic beta of 2": (lambda: d.quadratic(10, beta_max=2.0), "beta_max", "(0, 1)"),
+    "cosine table with beta 1": (lambda: d.cosine_table(10, beta_max=1.0), "beta_max", "(0, 1)"),
+    "edm of no data": (lambda: d.edm_kind(0.0), "sigma_data", "0.0"),
+    "preconditioned by a name": (lambda: d.preconditioned(half, "EDM"), "process as a Process", "'EDM'"),
+    "min-SNR of 0": (lambda: weights.min_snr(0.0), "gamma", "0.0"),
+    "edm weight of no data": (lambda: weights.edm(-1.0), "sigma_data", "-1.0"),
+    "log-normal of no width": (lambda: noise_levels.log_normal(VP, std=0.0), "std", "0.0"),
+    "log-normal of a name": (lambda: noise_levels.log_normal("VP"), "process as a Process"),
+    "stratified from 0": (lambda: noise_levels.stratified(0.0), "t_min", "(0, 1)"),
+    "stratified of a key": (lambda: noise_levels.stratified()(KEY), "a key for every image"),
     "0 steps": (lambda: d.linear(0), "steps", "whole number >= 1", "0"),
     "steps as a float": (lambda: d.linear(10.0), "steps", "10.0"),
     "linear beta of 2": (lambda: d.linear(10, beta_max=2.0), "beta_max", "(0, 1)"),
@@ -170,11 +187,11 @@ SAMPLING = {
 }
 
 LOSSES = {
-    "loss of no process": (lambda: d.denoising("VP", "eps", losses.simple()), "process as a Process"),
-    "loss of an unknown kind": (lambda: d.denoising(VP, "noise", losses.simple()), "kind", "'noise'"),
+    "loss of no process": (lambda: d.denoising("VP", "eps", weights.simple()), "process as a Process"),
+    "loss of an unknown kind": (lambda: d.denoising(VP, "noise", weights.simple()), "kind", "'noise'"),
     "weight in words": (lambda: d.denoising(VP, "eps", "simple"), "weight as a function", "'simple'"),
     "weight infinite at noise": (
-        lambda: d.denoising(TO_NOISE, "eps", losses.elbo()),
+        lambda: d.denoising(TO_NOISE, "eps", weights.elbo()),
         "not finite at t = 1",
         "'v'",
     ),
@@ -190,14 +207,14 @@ LOSSES = {
     "one key for all": (lambda: loss(keys=KEY), "key for every image", "split"),
     "too many keys": (lambda: loss(keys=jax.random.split(KEY, 3)), "(2,)"),
     "an output of another shape": (lambda: loss(predict=lambda x, t: x[:, :1]), "(2, 4)", "(2, 1)"),
-    "unknown bound": (lambda: losses.elbo(10, "lower"), "variance", "'lower'", "posterior"),
-    "0 terms": (lambda: losses.elbo(0), "elbo needs steps", "0"),
-    "half a term": (lambda: losses.elbo(1.5), "elbo needs steps", "1.5"),
-    "t_min of 0": (lambda: losses.uniform_time(0.0), "t_min", "(0, 1)"),
-    "t_min in words": (lambda: losses.uniform_time("0.1"), "t_min", "'0.1'"),
-    "0 discrete times": (lambda: losses.discrete_time(0), "discrete_time needs steps", "0"),
-    "discrete times as a float": (lambda: losses.discrete_time(1e3), "steps", "1000.0"),
-    "a time of a seed": (lambda: losses.uniform_time()(3), "one random key"),
+    "unknown bound": (lambda: weights.elbo(10, "lower"), "variance", "'lower'", "posterior"),
+    "0 terms": (lambda: weights.elbo(0), "elbo needs steps", "0"),
+    "half a term": (lambda: weights.elbo(1.5), "elbo needs steps", "1.5"),
+    "t_min of 0": (lambda: noise_levels.uniform(0.0), "t_min", "(0, 1)"),
+    "t_min in words": (lambda: noise_levels.uniform("0.1"), "t_min", "'0.1'"),
+    "0 discrete times": (lambda: noise_levels.discrete(0), "discrete needs steps", "0"),
+    "discrete times as a float": (lambda: noise_levels.discrete(1e3), "steps", "1000.0"),
+    "times of a key": (lambda: noise_levels.uniform()(KEY), "a key for every image"),
 }
 
 ROWS = PROCESSES | GRIDS | SOLVERS | DENOISERS | TIMES | SAMPLING | LOSSES

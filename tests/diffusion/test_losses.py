@@ -6,8 +6,20 @@ import numpy as np
 import pytest
 from gaussians import MEAN, STD, exact_denoiser, variance
 
-from jaxdiff.diffusion import KINDS, VP, Cosine, Discrete, convert, denoising, linear
-from jaxdiff.diffusion.losses import discrete_time, elbo, simple, uniform_time
+from jaxdiff.diffusion import (
+    EDM,
+    KINDS,
+    VP,
+    Cosine,
+    Discrete,
+    convert,
+    denoising,
+    edm_kind,
+    linear,
+    noise_levels,
+)
+from jaxdiff.diffusion.prediction import error_scale
+from jaxdiff.diffusion.weights import edm, elbo, min_snr, simple
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -89,6 +101,50 @@ def test_elbo_weight_has_its_limit_at_pure_noise(kind, variance_name):
     np.testing.assert_allclose(near, expected, rtol=1e-5)
 
 
+WEIGHTS = {"elbo": elbo(), "min_snr": min_snr(), "edm": edm()}
+
+
+@pytest.mark.parametrize("weight", WEIGHTS.values(), ids=WEIGHTS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_weight_is_of_the_image(weight, kind):
+    """Times the scale of the error it is the weight of the squared error of x0, the same for every kind."""
+    for t in (0.1, 0.4, 0.9):
+        t = jnp.asarray(t)
+        np.testing.assert_allclose(
+            weight(VP(), kind, t) * error_scale(VP(), kind, t), weight(VP(), "x0", t), rtol=1e-9
+        )
+
+
+def test_min_snr_is_hang_et_al_s():
+    """For eps min(SNR, 5)/SNR, for v min(SNR, 5)/(SNR + 1), for x0 min(SNR, 5)."""
+    for t in (0.05, 0.3, 0.8):
+        vp, t = VP(), jnp.asarray(t)
+        snr = (vp.alpha(t) / vp.sigma(t)) ** 2
+        least = jnp.minimum(snr, 5.0)
+        ours = [min_snr()(vp, kind, t) for kind in ("eps", "v", "x0")]
+        np.testing.assert_allclose(ours, [least / snr, least / (snr + 1), least], rtol=1e-9)
+
+
+def test_edm_weight_is_karras_and_one_for_his_own_kind():
+    """(sigma^2 + sigma_data^2) / (sigma sigma_data)^2 for his denoiser."""
+    process = EDM()
+    for sigma, sigma_data in ((0.03, 0.5), (0.7, 0.5), (40.0, 1.2)):
+        t = process.time(-2 * jnp.log(sigma))
+        expected = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
+        np.testing.assert_allclose(edm(sigma_data)(process, "x0", t), expected, rtol=1e-9)
+        for p in (process, VP()):
+            np.testing.assert_allclose(
+                edm(sigma_data)(p, edm_kind(sigma_data), jnp.asarray(0.3)), 1.0, rtol=1e-9
+            )
+
+
+def test_the_bound_s_weight_is_g2_of_the_score_s_error():
+    """Song et al. 2021: 1/2 g^2 |score error|^2, for any process."""
+    for process in (VP(), Cosine(), EDM()):
+        t = jnp.asarray(0.31)
+        np.testing.assert_allclose(elbo()(process, "score", t), 0.5 * process.g2(t), rtol=1e-7)
+
+
 def test_losses_at_pure_noise_are_finite():
     """The noise is the whole of x_t there: a network of v that knows x0 has no error, one that says 0 that of x0."""
     process, x0 = Cosine(alpha_min=0.0), jnp.full((1, 3), 0.6)
@@ -112,9 +168,30 @@ def test_noise_of_an_example_is_its_own(key):
 
 def test_times(key):
     keys = jax.random.split(key, 20_000)
-    t = jax.vmap(uniform_time(0.2))(keys)
+    t = noise_levels.uniform(0.2)(keys)
     assert jnp.min(t) >= 0.2 and jnp.max(t) <= 1.0
     assert jnp.mean(t) == pytest.approx(0.6, abs=0.01)
-    counts = np.bincount(np.round(np.array(jax.vmap(discrete_time(4))(keys)) * 4).astype(int), minlength=5)
+    counts = np.bincount(np.round(np.array(noise_levels.discrete(4)(keys)) * 4).astype(int), minlength=5)
     assert counts[0] == 0
     np.testing.assert_allclose(counts[1:], 5000, rtol=0.05)
+
+
+def test_log_normal_levels_are_karras(key):
+    for process in (EDM(), VP()):
+        t = noise_levels.log_normal(process, -1.2, 1.2)(jax.random.split(key, 20_000))
+        levels = -0.5 * jax.vmap(process.logsnr)(t)
+        assert jnp.mean(levels) == pytest.approx(-1.2, abs=0.03) and jnp.std(levels) == pytest.approx(
+            1.2, rel=0.02
+        )
+
+
+def test_stratified_times_lie_apart_and_are_uniform(key):
+    """One in each of B equal parts; over many batches uniform."""
+    draw = noise_levels.stratified(0.1)
+    t = jax.vmap(draw)(jax.random.split(key, (500, 8)))
+    parts = np.floor((np.asarray(t) - 0.1) / 0.9 * 8 + 1e-9).astype(int) % 8
+    assert all(set(row) == set(range(8)) for row in parts)
+    counts, _ = np.histogram(t, 10, (0.1, 1.0))
+    np.testing.assert_allclose(counts, 400, rtol=0.2)
+    # The mean of B even places goes with their common offset alone, which is uniform within 0.9 / B.
+    assert jnp.std(t.mean(1)) == pytest.approx(0.9 / 8 / 12**0.5, rel=0.1)

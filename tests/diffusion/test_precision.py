@@ -21,12 +21,13 @@ from jaxdiff.diffusion import (
     euler_maruyama,
     heun,
     linear,
+    noise_levels,
     prior,
     regenerate,
     sample,
 )
 from jaxdiff.diffusion.grids import logsnr, respaced, uniform
-from jaxdiff.diffusion.losses import discrete_time, elbo, simple, uniform_time
+from jaxdiff.diffusion.weights import elbo, simple
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -129,7 +130,7 @@ def test_losses(weight, dtype, drawn_as, key):
     """Of float32 at least, which a sum of squares needs; the network and the noise are of the type of the images."""
     asked = drawn_as(dtype)
     keys = jax.random.split(key, 2)
-    drawn = jax.vmap(discrete_time(10))(keys)
+    drawn = noise_levels.discrete(10)(keys)
     for kind, t in zip(KINDS, [drawn, jnp.array([0.25, 0.75], dtype)] * 3, strict=True):
         seen = []
         losses = lambda d, t=t, kind=kind, seen=seen: denoising(VP(), kind, weight)(
@@ -148,4 +149,10 @@ def test_grids_and_times_have_the_default_type(wide, key):
         expected = jnp.result_type(float)
         grids = [uniform(3), respaced(3, 9), logsnr(VP(), 3), logsnr(linear(), 3)]
         assert {g.dtype for g in grids} == {expected}
-        assert uniform_time()(key).dtype == expected == discrete_time()(key).dtype
+        drawn = [
+            noise_levels.uniform(),
+            noise_levels.discrete(),
+            noise_levels.log_normal(VP()),
+            noise_levels.stratified(),
+        ]
+        assert {draw(key[None]).dtype for draw in drawn} == {expected}

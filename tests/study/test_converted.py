@@ -69,7 +69,8 @@ def test_a_converted_score_network_is_a_denoiser(tmp_path):
     save(tmp_path / "unet.npz", variables)
     stage = part(
         tasks.converted_score, model=part(models.UNet, **UNET), process=part(diffusion.VP), kind="x0",
-        label={"scale": 999.0, "offset": 0.0}, weights=str(tmp_path / "unet.npz"), converter=f"{__name__}.unet_from_npz",
+        label=part(diffusion.time_label, scale=999.0), weights=str(tmp_path / "unet.npz"),
+        converter=f"{__name__}.unet_from_npz",
     )  # fmt: skip
     found = run(config(a=stage), tmp_path / "runs")["a"]()
     x_t = jnp.full((8, 8, 1), 0.25)

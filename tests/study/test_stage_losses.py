@@ -7,10 +7,11 @@ import optax
 import pytest
 from flax import linen as nn
 
+from jaxdiff import diffusion
 from jaxdiff.attacks import cross_entropy, fgsm, kl, linf, pgd, untargeted
 from jaxdiff.data import augment
 from jaxdiff.defenses import training
-from jaxdiff.diffusion import losses, process
+from jaxdiff.diffusion import noise_levels, time_label, weights
 from jaxdiff.keys import example_keys, purpose
 from jaxdiff.models import initialise
 from jaxdiff.models.preact import PreActResNet
@@ -20,7 +21,7 @@ from jaxdiff.study.tasks.classifier import training_loss as classifier_loss
 from jaxdiff.study.tasks.score import score_losses, training_loss
 from jaxdiff.train import init_state, make_step, optimizer
 
-VP, LABEL = process.VP(), {"scale": 999.0, "offset": 0.0}
+VP = diffusion.VP()
 
 
 class Exact:
@@ -36,8 +37,12 @@ class Exact:
 
 def score_loss(kind, answer, time=None, weight=None, model=None):
     """The loss of a model that answers `answer(x_t, t)`."""
-    time, weight = time or losses.uniform_time(1e-3), weight or losses.simple()
-    return training_loss(model or Exact(answer), score_losses(VP, kind, weight, time, LABEL), augment.none())
+    time, weight = time or noise_levels.uniform(1e-3), weight or weights.simple()
+    return training_loss(
+        model or Exact(answer),
+        score_losses(VP, kind, weight, time, lambda net: time_label(net, 999.0)),
+        augment.none(),
+    )
 
 
 def batch_of(image, n=6, start=0):
@@ -61,7 +66,7 @@ def exact(kind, x0):
 @pytest.mark.parametrize("kind", ["eps", "x0", "v"])
 def test_the_loss_of_an_exact_denoiser_is_zero(key, kind):
     """Of images 0.8, which the network sees as 2 x 0.8 - 1 = 0.6, and as nothing else."""
-    changes = {"time": losses.uniform_time(0.1)}
+    changes = {"time": noise_levels.uniform(0.1)}
     value, (_, state) = score_loss(kind, exact(kind, 0.6), **changes)({}, {"kept": 1}, batch_of(0.8), key)
     assert value < 1e-9 and state == {"kept": 1}
     wrong, _ = score_loss(kind, exact(kind, 0.8), **changes)({}, {}, batch_of(0.8), key)
@@ -78,10 +83,10 @@ def test_the_loss_of_the_mean_is_the_variance(key):
 
 def test_the_weight_of_the_config_multiplies_the_loss(key):
     """elbo in 10 steps, upper variance, at t = 1, the only time: T/2 (1 - ratio) (alpha_s / alpha_t)^2, s = 0.9."""
-    last = losses.discrete_time(1)
+    last = noise_levels.discrete(1)
     value, plain = (
         score_loss("eps", lambda x_t, t: 0 * x_t, last, weight)({}, {}, batch_of(0.5), key)[0]
-        for weight in (losses.elbo(10), losses.simple())
+        for weight in (weights.elbo(10), weights.simple())
     )
     alpha, sigma = (np.array([float(f(t)) for t in (1.0, 0.9)]) for f in (VP.alpha, VP.sigma))
     ratio = (alpha[0] / sigma[0]) ** 2 / (alpha[1] / sigma[1]) ** 2

@@ -31,9 +31,9 @@ def score(**more):
         "model": part(models.UNet, channels=4, multipliers=(1,), blocks=1, attention=(), dropout=0.0),
         "process": part(diffusion.VP),
         "kind": "eps",
-        "label": {"scale": 999.0, "offset": 0.0},
-        "weight": part(diffusion.losses.simple),
-        "time": part(diffusion.losses.uniform_time),
+        "label": part(diffusion.time_label, scale=999.0),
+        "weight": part(diffusion.weights.simple),
+        "time": part(diffusion.noise_levels.uniform),
         "train": training(),
     }
     return part(tasks.score, **settings | more)

@@ -4,7 +4,7 @@ import hashlib
 import inspect
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ import jax
 
 from jaxdiff import checks
 from jaxdiff.data.dataset import Dataset
-from jaxdiff.diffusion import KINDS, Process
+from jaxdiff.diffusion import Kind, Process
+from jaxdiff.diffusion.prediction import row_of
 from jaxdiff.models import load_npz
 from jaxdiff.study.names import function_of
-from jaxdiff.study.networks import bound_classifier, bound_score, check_output, example_inputs
+from jaxdiff.study.networks import bound_classifier, bound_score, check_output, example_inputs, shown_by
+from jaxdiff.study.parts import Later
 from jaxdiff.study.study import Plan
 
 
@@ -39,8 +41,8 @@ def converted_score(
     data: Callable[[str], Dataset],
     model: Any,
     process: Process,
-    kind: str,
-    label: Mapping[str, Any],
+    kind: Kind,
+    label: Later,
     weights: str,
     converter: str,
     sha256: str = "",
@@ -48,12 +50,12 @@ def converted_score(
     """A score network with the weights of a file; `converter` is a function (arrays, model) -> variables, such as
     "models.unet_from_diffusers". Everything else is as in `converted` and `score`.
     """
-    checks.known("converted_score", KINDS, kind=kind)
+    row_of(kind)
     dataset = data("train")
     inputs = example_inputs(dataset.image_shape, times=True)
     shapes = check_output("The score network", model, inputs, dataset.image_shape)
     variables = _converted(model, weights, converter, sha256, shapes)
-    product = bound_score(model, process, kind, label, variables)
+    product = bound_score(model, process, kind, shown_by(label, process), variables)
     return Plan(product, lambda run: product)
 
 
