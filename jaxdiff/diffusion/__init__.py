@@ -12,7 +12,23 @@ from jaxdiff.diffusion.pixels import from_network, to_network
 from jaxdiff.diffusion.prediction import KINDS, Kind, convert, edm_kind, target
 from jaxdiff.diffusion.process import VP, Cosine, Process, SubVP
 from jaxdiff.diffusion.sample import prior, regenerate, sample, trajectory
-from jaxdiff.diffusion.solvers import Solver, ddim, ddpm, dpmpp_2m, euler_maruyama, heun
+from jaxdiff.diffusion.solvers import (
+    Solver,
+    adaptive,
+    annealed_langevin,
+    churned,
+    ddim,
+    ddpm,
+    dpmpp_2m,
+    dpmpp_2m_sde,
+    dpmpp_3m,
+    euler_maruyama,
+    heun,
+    langevin,
+    reverse_diffusion,
+    then,
+    unipc,
+)
 from jaxdiff.diffusion.tables import Discrete, cosine_table, linear, quadratic, sigmoid
 
 __all__ = [
@@ -28,6 +44,9 @@ __all__ = [
     "RectifiedFlow",
     "Solver",
     "SubVP",
+    "adaptive",
+    "annealed_langevin",
+    "churned",
     "clipped",
     "convert",
     "cosine_table",
@@ -36,12 +55,15 @@ __all__ = [
     "denoiser",
     "denoising",
     "dpmpp_2m",
+    "dpmpp_2m_sde",
+    "dpmpp_3m",
     "edm_kind",
     "euler_maruyama",
     "from_network",
     "geometric",
     "grids",
     "heun",
+    "langevin",
     "linear",
     "losses",
     "noise_levels",
@@ -50,13 +72,16 @@ __all__ = [
     "process",
     "quadratic",
     "regenerate",
+    "reverse_diffusion",
     "sample",
     "score",
     "sigmoid",
     "solvers",
     "target",
+    "then",
     "time_label",
     "to_network",
     "trajectory",
+    "unipc",
     "weights",
 ]
