@@ -1,9 +1,9 @@
 """Diffusion models: processes, predictions, solvers, sampling, losses.
 
-Processes stand here; other parts have a module each: `grids`, `solvers`, `weights`, `noise_levels`.
+Processes stand here; other parts have a module each: `grids`, `solvers`, `weights`, `noise_levels`, `guidance`.
 """
 
-from jaxdiff.diffusion import grids, losses, noise_levels, process, solvers, weights
+from jaxdiff.diffusion import grids, guidance, losses, noise_levels, process, solvers, weights
 from jaxdiff.diffusion.denoiser import clipped, denoiser, preconditioned, score, time_label
 from jaxdiff.diffusion.exploding import EDM, VE, Levels, geometric
 from jaxdiff.diffusion.flow import RectifiedFlow
@@ -62,6 +62,7 @@ __all__ = [
     "from_network",
     "geometric",
     "grids",
+    "guidance",
     "heun",
     "langevin",
     "linear",

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from jaxdiff import checks
 from jaxdiff.diffusion.process import Process, concrete
 
-__all__ = ["logsnr", "respaced", "uniform"]
+__all__ = ["karras", "logsnr", "respaced", "uniform"]
 
 Times = Float[Array, " times"]
 TimesLike = Times | np.ndarray | Sequence[Any]
@@ -63,6 +63,30 @@ def logsnr(process: Process, steps: int, start: float = 1.0, end: float = 1e-3) 
     levels = np.asarray(jax.vmap(process.logsnr)(jnp.asarray(fine)))
     wanted = np.linspace(levels[0], levels[-1], steps + 1)
     return jnp.asarray(np.interp(wanted, levels, fine))
+
+
+def karras(
+    process: Process, steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0
+) -> Times:
+    """Levels sigma/alpha whose rho-th roots are even from sigma_max down to sigma_min, then 0 (Karras et al. 2022, equation 5).
+
+    They are found in any process. ValueError for one that does not go from sigma_min to sigma_max.
+    """
+    checks.instance("karras", Process, "EDM()", process=process)
+    checks.count("karras", steps=steps)
+    checks.number("karras", "(0, inf)", sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)
+    if steps == 1:
+        levels = np.array([sigma_max])
+    else:
+        levels = np.linspace(sigma_max ** (1.0 / rho), sigma_min ** (1.0 / rho), steps) ** rho
+    least, most = (float(jnp.exp(-0.5 * process.logsnr(t))) for t in (0.0, 1.0))
+    if not (least < sigma_min <= sigma_max and levels[0] <= most * (1.0 + 1e-6)):
+        raise ValueError(
+            f"karras needs levels from sigma_max down to sigma_min that the process has, {most:.4g} to {least:.4g}; got "
+            f"{sigma_max:g} and {sigma_min:g}."
+        )
+    found = jax.vmap(process.time)(-2.0 * jnp.log(jnp.asarray(np.minimum(levels, most))))
+    return jnp.append(found, 0.0)
 
 
 def times(who: str, ts: TimesLike, dtype: Any = None) -> Times | np.ndarray:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdiff import diffusion as d
-from jaxdiff.diffusion import grids, noise_levels, weights
+from jaxdiff.diffusion import grids, guidance, noise_levels, weights
 
 VP, KEY, X = d.VP(), jax.random.key(0), jnp.full((4,), 0.5)
 TO_NOISE = d.Cosine(alpha_min=0.0)
@@ -81,6 +81,35 @@ GRIDS = {
     "more steps than there are": (lambda: grids.respaced(20, 10), "at most total = 10", "20"),
     "unknown spacing": (lambda: grids.respaced(4, 10, "leeding"), "'leeding'", "did you mean 'leading'"),
     "leading does not divide": (lambda: grids.respaced(501, 1000, "leading"), "500 or 1000", "trailing"),
+    "guidance below 0": (lambda: guidance.classifier_free(half, half, -1.0), "scale", "[0, inf)", "-1.0"),
+    "guidance of nothing": (lambda: guidance.classifier_free(half, None, 1.0), "unconditional as a function"),
+    "autoguidance towards the worse": (lambda: guidance.autoguidance(half, half, 0.5), "scale", "[1, inf)"),
+    "an interval upside down": (lambda: guidance.within(half, half, 0.2, 0.4), "start > end", "0.2 and 0.4"),
+    "guided by no classifier": (lambda: guidance.classifier(VP, half, None, 1.0), "log_prob as a function"),
+    "measured without noise": (
+        lambda: guidance.measurement(VP, half, jnp.sum, 0.0, 0.0),
+        "variance",
+        "(0, inf)",
+    ),
+    "a mask of numbers": (lambda: guidance.inpainted(half, X, jnp.ones(4)), "mask as truths", "float"),
+    "repaint never": (lambda: guidance.repaint(VP, d.ddim(VP), X, X > 0, 0), "repeats", "0"),
+    "repaint by a process": (lambda: guidance.repaint(VP, VP, X, X > 0), "solver as a Solver"),
+    "quantile of 0": (lambda: guidance.thresholded(half, 0.0), "quantile", "(0, 1]"),
+    "churn below 0": (lambda: d.churned(VP, d.heun(VP), -1.0, 10), "churn", "[0, inf)"),
+    "churn of no solver": (lambda: d.churned(VP, VP, 1.0, 10), "solver as a Solver"),
+    "langevin of no noise": (lambda: d.langevin(VP, snr=0.0), "snr", "(0, inf)"),
+    "annealed too fast": (lambda: d.annealed_langevin(VP, rate=2.0), "rate", "(0, 2)"),
+    "then a process": (lambda: d.then(d.ddim(VP), VP), "second as a Solver"),
+    "adaptive without care": (lambda: d.adaptive(VP, rtol=0.0), "rtol", "(0, 1)"),
+    "reverse diffusion in words": (lambda: d.reverse_diffusion(VP, "yes"), "noise_removal", "'yes'"),
+    "karras beyond the process": (
+        lambda: grids.karras(VP, 5, sigma_max=1e6),
+        "sigma_max",
+        "that the process has",
+    ),
+    "karras upside down": (lambda: grids.karras(d.EDM(), 5, 1.0, 0.1), "sigma_max down to sigma_min"),
+    "karras below the process": (lambda: grids.karras(d.VE(0.01, 90.0), 5), "0.01"),
+    "karras of a name": (lambda: grids.karras("EDM", 5), "process as a Process"),
     "logsnr to the image": (lambda: grids.logsnr(VP, 4, end=0.0), "end > 0"),
     "logsnr from noise": (lambda: grids.logsnr(TO_NOISE, 4), "alpha(1) = 0", "start=0.999"),
     "logsnr of no process": (lambda: grids.logsnr(d.VP, 4), "process as a Process", "VP()"),

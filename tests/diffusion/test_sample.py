@@ -13,6 +13,7 @@ from gaussians import MEAN, STD, exact_denoiser, variance
 from rows import slow_but
 
 from jaxdiff.diffusion import (
+    EDM,
     VP,
     Cosine,
     ddim,
@@ -28,7 +29,7 @@ from jaxdiff.diffusion import (
     time_label,
     trajectory,
 )
-from jaxdiff.diffusion.grids import logsnr, respaced, uniform
+from jaxdiff.diffusion.grids import karras, logsnr, respaced, uniform
 from jaxdiff.diffusion.sample import REMATS
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -248,6 +249,19 @@ def test_grids():
     np.testing.assert_allclose(respaced(4, 10, "leading"), [1.0, 0.7, 0.4, 0.1, 0.0])  # every third
     levels = jax.vmap(VP_.logsnr)(logsnr(VP_, 10, 0.9, 0.01))
     np.testing.assert_allclose(np.diff(levels), (levels[-1] - levels[0]) / 10, rtol=1e-3)
+
+
+def test_karras_levels_are_his_in_any_process():
+    """Equation 5 with rho = 7: the seventh roots are even; sigma/alpha of the grid are these levels, then comes 0."""
+    for process in (EDM(), linear(), VP()):
+        ts = karras(process, 18, 0.02, 70.0 if process != linear() else 150.0)
+        most = 70.0 if process != linear() else 150.0
+        i = np.arange(18)
+        expected = (most ** (1 / 7) + i / 17 * (0.02 ** (1 / 7) - most ** (1 / 7))) ** 7
+        levels = jax.vmap(lambda t: process.sigma(t) / process.alpha(t))(ts)
+        np.testing.assert_allclose(levels[:-1], expected, rtol=1e-6)
+        assert ts[-1] == 0.0 and np.all(np.diff(ts) < 0)
+    assert karras(EDM(), 18)[0] == 1.0
 
 
 def test_respaced_grids_that_do_not_divide():

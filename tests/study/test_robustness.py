@@ -64,8 +64,17 @@ def test_it_goes_on_where_it_was_and_knows_other_parameters(tmp_path, params):
     ledgers = sorted(tmp_path.glob("cells/mine--pgd-*/rows.jsonl"))
     assert len(ledgers) == 1 and (first[1]["n"], more[1]["n"]) == (8, 10)
     other = jax.tree.map(lambda w: 0.5 * w, params)
-    robustness({"mine": (model, other)}, *arguments, n=8, show=2)
-    assert len(list(tmp_path.glob("cells/mine--pgd-*/rows.jsonl"))) == 2
+    for count, changes in enumerate(({}, {"seed": 1}, {"images": 1.0 - images}, {"labels": 9 - labels}), 2):
+        given = {
+            "images": images,
+            "labels": labels,
+            "cells": CELLS,
+            "folder": tmp_path,
+            "n": 8,
+            "show": 2,
+        } | changes
+        robustness({"mine": (model, other)}, **given)
+        assert len(list(tmp_path.glob("cells/mine--pgd-*/rows.jsonl"))) == count
 
 
 WRONG = [
