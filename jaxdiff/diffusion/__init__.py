@@ -3,10 +3,12 @@
 Processes stand here; other parts have a module each: `grids`, `solvers`, `weights`, `noise_levels`, `guidance`.
 """
 
-from jaxdiff.diffusion import grids, guidance, losses, noise_levels, process, solvers, weights
+from jaxdiff.diffusion import grids, guidance, losses, noise_levels, process, score_matching, solvers, weights
+from jaxdiff.diffusion.bound import Bound, variational_bound
 from jaxdiff.diffusion.denoiser import clipped, denoiser, preconditioned, score, time_label
 from jaxdiff.diffusion.exploding import EDM, VE, Levels, geometric
 from jaxdiff.diffusion.flow import RectifiedFlow
+from jaxdiff.diffusion.likelihood import bits_per_dim, dequantised, flow_likelihood
 from jaxdiff.diffusion.losses import denoising
 from jaxdiff.diffusion.pixels import from_network, to_network
 from jaxdiff.diffusion.prediction import KINDS, Kind, convert, edm_kind, target
@@ -36,6 +38,7 @@ __all__ = [
     "KINDS",
     "VE",
     "VP",
+    "Bound",
     "Cosine",
     "Discrete",
     "Kind",
@@ -46,6 +49,7 @@ __all__ = [
     "SubVP",
     "adaptive",
     "annealed_langevin",
+    "bits_per_dim",
     "churned",
     "clipped",
     "convert",
@@ -54,11 +58,13 @@ __all__ = [
     "ddpm",
     "denoiser",
     "denoising",
+    "dequantised",
     "dpmpp_2m",
     "dpmpp_2m_sde",
     "dpmpp_3m",
     "edm_kind",
     "euler_maruyama",
+    "flow_likelihood",
     "from_network",
     "geometric",
     "grids",
@@ -76,6 +82,7 @@ __all__ = [
     "reverse_diffusion",
     "sample",
     "score",
+    "score_matching",
     "sigmoid",
     "solvers",
     "target",
@@ -84,5 +91,6 @@ __all__ = [
     "to_network",
     "trajectory",
     "unipc",
+    "variational_bound",
     "weights",
 ]

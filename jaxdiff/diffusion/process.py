@@ -52,6 +52,11 @@ class Process(abc.ABC):
         """log(alpha^2 / sigma^2), equation (4); infinite where sigma is 0."""
         return 2.0 * (jnp.log(self.alpha(t)) - jnp.log(self.sigma(t)))
 
+    @property
+    def prior_std(self) -> Scalar:
+        """The standard deviation of the noise from which samples begin at t = 1."""
+        return self.sigma(1.0)
+
     def f(self, t: Time) -> Scalar:
         """Drift coefficient, equation (2)."""
         return jax.grad(lambda t: jnp.log(self.alpha(t)))(as_float(t))
@@ -91,6 +96,11 @@ class VariancePreserving(Process):
     def sigma(self, t: Time) -> Scalar:
         """sqrt(1 - alpha^2), without cancellation near t = 0."""
         return jnp.sqrt(-jnp.expm1(2.0 * self.log_alpha(t)))
+
+    @property
+    def prior_std(self) -> Scalar:
+        """1: with alpha^2 times the variance of the data, about 1."""
+        return jnp.ones_like(as_float(1.0))
 
     def f(self, t: Time) -> Scalar:
         """d/dt log alpha."""
