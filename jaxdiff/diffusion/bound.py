@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, ScalarLike
 
 from jaxdiff import checks
 from jaxdiff.diffusion.process import Process
@@ -65,14 +65,16 @@ def prior_term(process: Process, x0: Image) -> Scalar:
     return 0.5 * jnp.sum((alpha * x0) ** 2 / prior + var / prior - 1.0 - jnp.log(var / prior))
 
 
-def step_term(process: Process, x0: Image, x0_hat: Image, var_p: Image | Scalar, t: Time, s: Time) -> Image:
+def step_term(
+    process: Process, x0: Image, x0_hat: Image, var_p: Image | ScalarLike, t: Time, s: Time
+) -> Image:
     """Equation (3) of every pixel."""
     lost, var_q = _lost(process, t, s), posterior_variance(process, t, s)
     square = (process.alpha(s) * lost * (x0 - x0_hat)) ** 2
     return 0.5 * (jnp.log(var_p / var_q) + var_q / var_p - 1.0 + square / var_p)
 
 
-def decoder_term(x0: Image, x0_hat: Image, var: Image | Scalar) -> Image:
+def decoder_term(x0: Image, x0_hat: Image, var: Image | ScalarLike) -> Image:
     """Equation (4) of every pixel: the outer bins reach to infinity."""
     std, half = jnp.sqrt(var), 1.0 / 255.0
     above, below = (x0 + half - x0_hat) / std, (x0 - half - x0_hat) / std

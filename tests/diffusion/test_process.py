@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rows import slow_but
 
 from jaxdiff.diffusion import (
     EDM,
@@ -72,7 +73,7 @@ def test_variance_is_preserved(process):
 
 
 @pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
-@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("wide", slow_but([False, True], True))
 def test_the_time_of_a_ratio_is_where_the_process_has_it(process, wide):
     """Also by halving, as a process without a closed form has it; beyond the ends it is the end."""
     with jax.enable_x64(wide):
@@ -93,7 +94,7 @@ def test_the_time_of_a_ratio_is_where_the_process_has_it(process, wide):
 
 @pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
 def test_the_slope_of_the_time_is_that_of_the_ratio_upside_down(process):
-    for t in TIMES[:-1]:
+    for t in TIMES[1:3]:
         level, slope = process.logsnr(t), jax.grad(process.logsnr)(t)
         np.testing.assert_allclose(jax.grad(process.time)(level) * slope, 1.0, rtol=1e-6)
         np.testing.assert_allclose(

@@ -5,6 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from rows import slow_but
 from study import trained
 from study.trained import classifier, config, samples, score, training
 
@@ -68,7 +69,7 @@ def test_equal_networks_of_other_names_begin_and_go_otherwise(tmp_path, monkeypa
     assert equal(products["a"], run(config(a=classifier()), tmp_path / "elsewhere")["a"])
 
 
-@pytest.mark.parametrize("at", [1, 3])
+@pytest.mark.parametrize("at", slow_but([1, 3], 3))
 def test_a_killed_run_goes_on_and_ends_alike(tmp_path, monkeypatch, at):
     """Whatever it had logged, each step is in its log once."""
     whole = run(config(a=classifier(train=training(6, checkpoint_every=2))), tmp_path / "whole")["a"]
