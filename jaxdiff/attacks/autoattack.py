@@ -23,7 +23,7 @@ from jaxdiff.attacks.attack import as_stepwise, lost, restarts, untargeted
 from jaxdiff.attacks.least.fab import fab, fab_targeted
 from jaxdiff.attacks.multi import multi_targeted
 from jaxdiff.attacks.objectives import cross_entropy, dlr, margin, targeted_dlr, targeted_margin
-from jaxdiff.attacks.pool import check_pool, checked_batch, run_pool
+from jaxdiff.attacks.pool import checked_batch, run_pool
 from jaxdiff.attacks.queries.square import square_l1, square_l2, square_linf
 from jaxdiff.attacks.stepwise import Best, Stepwise, choose, marked, start
 from jaxdiff.attacks.threats.l1 import l1
@@ -115,21 +115,21 @@ def in_order(
             f"in_order needs attacks by their names, such as autoattack.standard(...); got {attacks!r}."
         )
     checks.function("in_order", **{f"attacks[{name!r}]": attack for name, attack in attacks.items()})
-    check_pool("in_order", slots, stop)
-    attacks = [
+    ordered = [
         numbered(attack, i) if fold else as_stepwise(attack) for i, attack in enumerate(attacks.values())
     ]
+    pools = [run_pool("in_order", attack, slots, stop) for attack in ordered]
     judge = is_lost or (lambda classifier, x, y, key: lost(classifier(x, key), y))
 
     def run(classifier: Classifier, x: Any, y: Any, keys: PRNGKeys, todo: Any = None) -> Best:
         (x, y, keys, todo), valid = checked_batch("in_order", classifier, x, y, keys, todo)
-        clean = jax.vmap(lambda key: jax.random.fold_in(key, len(attacks)))(keys)
+        clean = jax.vmap(lambda key: jax.random.fold_in(key, len(pools)))(keys)
         judged = in_chunks(lambda e: jax.vmap(lambda *one: judge(classifier, *one))(*e), slots)
         wrong = judged((x, y, clean)) if is_lost is None else jnp.zeros(len(x), bool)
         best = jax.vmap(start)(x)._replace(won=wrong & todo, queries=todo.astype(int))
-        for i, attack in enumerate(attacks):
+        for i, pool in enumerate(pools):
             standing = todo & ~best.won
-            found = run_pool(attack, slots, stop)(classifier, x, y, keys, standing)
+            found = pool(classifier, x, y, keys, standing)
             if is_lost is not None:
                 found = found._replace(won=judged((found.x, y, keys)))
             mine = jnp.where(found.won, i, -1)

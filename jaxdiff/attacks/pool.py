@@ -30,22 +30,13 @@ def pooled(attack: Attack, slots: int, stop: bool | None = None) -> BatchedAttac
     look for the least perturbation (`least_norm`) go on. For a random classifier, where one lucky draw proves nothing, it is
     False. Examples that are not `todo` are skipped and come back as they are.
     """
-    attack = as_stepwise(attack)
-    check_pool("pooled", slots, stop)
+    pool = run_pool("pooled", as_stepwise(attack), slots, stop)
 
     def run(classifier: Classifier, x: Any, y: Any, keys: PRNGKeys, todo: Any = None) -> Best:
         batch, valid = checked_batch("pooled", classifier, x, y, keys, todo)
-        found = run_pool(attack, slots, stop)(classifier, *batch)
-        return jax.vmap(marked)(found, batch[0], valid)
+        return jax.vmap(marked)(pool(classifier, *batch), batch[0], valid)
 
     return run
-
-
-def check_pool(who: str, slots: int, stop: bool | None) -> None:
-    """ValueError for settings that are none."""
-    checks.count(who, slots=slots)
-    if stop not in (None, True, False):
-        raise ValueError(f"{who} needs stop as True, False or None (the attack says); got {stop!r}.")
 
 
 def checked_batch(
@@ -66,8 +57,11 @@ def checked_batch(
     return (x, y, keys, todo & valid), valid
 
 
-def run_pool(attack: Stepwise, slots: int, stop: bool | None) -> BatchedAttack:
-    """`pooled` on a batch that has been checked."""
+def run_pool(who: str, attack: Stepwise, slots: int, stop: bool | None) -> BatchedAttack:
+    """`pooled` on a batch that has been checked; ValueError, of `who`, for settings that are none."""
+    checks.count(who, slots=slots)
+    if stop not in (None, True, False):
+        raise ValueError(f"{who} needs stop as True, False or None (the attack says); got {stop!r}.")
     stop = not attack.least_norm if stop is None else stop
 
     def run(

@@ -3,17 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from jaxdiff.attacks import autoattack
-from jaxdiff.chunks import in_chunks
 from jaxdiff.defenses import protocols
-from jaxdiff.study.table.cell import distance
 from jaxdiff.study.table.judge import attack_keys, lost_before
 from jaxdiff.study.table.place import Place
-
-BEYOND = 1e-5  # of the radius: what rounding may add to the norm of what is inside
 
 
 def attack_function(
@@ -21,9 +14,8 @@ def attack_function(
 ) -> Callable[[Any, Mapping[str, Any]], dict[str, Any]]:
     """(arguments, batch) -> attacked images, the evaluations they took, and which attack of an ensemble has won, for `spread`.
 
-    Every example draws from its own key. What a threat measures in pixels and has left its radius is no success: the image
-    stays as it is, and `found` says how far the attack was. Of a victim that is not random it also says where an attack
-    has `won`, and which images were `wrong` as they are; these are left alone.
+    Every example draws from its own key. Of a victim that is not random it also says where an attack has `won`, and which
+    images were `wrong` as they are; these are left alone.
     """
     victim, cell, protocol = place.victim, place.cell, place.protocol
     random = victim.random or protocol is not None
@@ -47,19 +39,6 @@ def attack_function(
         result = {"adversarial": found.x, "queries": found.queries, "attack": found.attack}
         if not random:
             result |= {"won": found.won, "wrong": found.won & (found.attack < 0)}
-        limits = cell.limits(radius)
-        if limits is None or limits.measure is None:
-            return result
-        return in_chunks(lambda e: _within(distance(limits), radius, *e), slots)((x, result))
+        return result
 
     return run
-
-
-def _within(measure: Callable, radius: Any, x: Any, result: dict[str, Any]) -> dict[str, Any]:
-    """The result with the clean image in place of those beyond the radius."""
-    found = jax.vmap(measure)(result["adversarial"] - x)
-    # What is not finite is for the judge to see.
-    far = jnp.isfinite(found) & (found > radius * (1.0 + BEYOND))
-    kept = jnp.where(far.reshape(-1, *[1] * (x.ndim - 1)), x, result["adversarial"])
-    won = {"won": result["won"] & ~far} if "won" in result else {}
-    return result | won | {"adversarial": kept, "found": found}

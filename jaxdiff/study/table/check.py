@@ -138,7 +138,7 @@ def check_cell(
     attack, judge = attack_function(place, classes, slots=1), judge_function(place)
 
     def run(arguments, batch):
-        return judge(arguments, {**batch, "adversarial": attack(arguments, batch)["adversarial"]})
+        return judge(arguments, batch | {"adversarial": attack(arguments, batch)["adversarial"]})
 
     struct = jax.ShapeDtypeStruct
     arguments = {

@@ -14,6 +14,8 @@ from jaxdiff.study.table.cell import distance
 from jaxdiff.study.table.place import Place
 from jaxdiff.types import Classifier, Logits, PRNGKey, PRNGKeys
 
+BEYOND = 1e-5  # of the radius: what rounding may add to the norm of what is inside
+
 
 def attack_keys(key: PRNGKey, ids: jax.Array) -> PRNGKeys:
     """The key of the attack on each example."""
@@ -34,7 +36,10 @@ def lost_before(protocol: protocols.Protocol | None) -> Callable[..., Any]:
 
 
 def judge_function(place: Place) -> Callable[[Any, Mapping[str, Any]], dict[str, Any]]:
-    """(arguments, batch with "adversarial") -> the outcome of every example, for `spread`.
+    """(arguments, batch with what an attack has found) -> the outcome of every example, for `spread`.
+
+    What the threat measures in pixels and has left its radius is no success, whoever has `won`: the image is judged as it was,
+    and `found` says how far the attack went.
 
     A judgement evaluates anew, with randomness that comes from the example alone: the same before and after, the same for every
     attack, and unknown to all of them. A random victim's row holds `final`, whether an independent draw is right after the
@@ -43,13 +48,19 @@ def judge_function(place: Place) -> Callable[[Any, Mapping[str, Any]], dict[str,
     the margin; `confidence` is the share of probability of the class that is seen.
     """
     victim, protocol = place.victim, place.protocol
-    norm, loss = distance(place.cell.limits()), margin()
+    limits, loss = place.cell.limits(), margin()
+    norm, measured = distance(limits), limits is not None and limits.measure is not None
 
-    def one(arguments, image, x_adv, label, example):
+    def one(arguments, example):
+        image, label, finite, more = example["image"], example["label"], jnp.asarray(True), {}
+        moved = norm(example["adversarial"] - image)
+        # What is not finite is to be seen.
+        far = measured & jnp.isfinite(moved) & (moved > arguments["radius"] * (1.0 + BEYOND))
+        x_adv = jnp.where(far, image, example["adversarial"])
+        both = jnp.stack([image, x_adv])
         classifier, defense = victim.parts(arguments["arrays"])
         judged = victim.seen(arguments["arrays"])
-        both, more, finite = jnp.stack([image, x_adv]), {}, jnp.asarray(True)
-        key = _judge_key(attack_keys(arguments["key"], example[None])[0], protocol)
+        key = _judge_key(attack_keys(arguments["key"], example["id"][None])[0], protocol)
         if protocol is not None:
             found = jax.vmap(lambda x: protocols.judge(protocol, judged, x, label, key))(both)
             before, after = jax.vmap(_representative)(found)
@@ -69,12 +80,15 @@ def judge_function(place: Place) -> Callable[[Any, Mapping[str, Any]], dict[str,
             more["final"] = ~lost(final, label)
             finite = jnp.all(jnp.isfinite(final))
         more |= {"confidence_before": _confidence(before), "confidence": _confidence(after)}
-        found = evaluate.outcome(image, x_adv, before, after, loss(after, label), norm(x_adv - image), label)
+        if measured:
+            more["found"] = moved
+        if "won" in example:
+            more["won"] = example["won"] & ~far
+        stayed = jnp.where(far, 0.0, moved)
+        found = evaluate.outcome(image, x_adv, before, after, loss(after, label), stayed, label)
         return found | more | {"finite": found["finite"] & finite}
 
-    return lambda arguments, batch: jax.vmap(one, (None, 0, 0, 0, 0))(
-        arguments, batch["image"], batch["adversarial"], batch["label"], batch["id"]
-    )
+    return lambda arguments, batch: jax.vmap(one, (None, 0))(arguments, batch)
 
 
 def _judge_key(key: PRNGKey, protocol: protocols.Protocol | None) -> PRNGKey:

@@ -121,8 +121,8 @@ class Evaluation:
 
         def attacked(batch):
             found = attack(arguments, batch)
-            extra = {k: v for k, v in found.items() if k != "adversarial"}
-            return judge(arguments, {**batch, "adversarial": found["adversarial"]}) | extra
+            asked = {name: found[name] for name in ("adversarial", "won") if name in found}
+            return found | judge(arguments, batch | asked)
 
         return attacked
 
