@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 from rows import slow_but
 
 from jaxdiff.diffusion import EDM, VP, Cosine, RectifiedFlow, ddim, ddpm, grids, guidance, heun, sample, score
@@ -150,4 +151,4 @@ def test_thresholding_by_hand():
 def test_gradients_pass_through_guidance(name, x, key):
     vp = VP()
     run = lambda x: sample(ddim(vp), GUIDED[name](vp, 2.0), x, grids.uniform(5, 0.8, 0.05), key)
-    jax.test_util.check_grads(run, (x,), order=1, modes="rev", rtol=1e-5)
+    check_grads(run, (x,), order=1, modes="rev", rtol=1e-5)

@@ -171,6 +171,15 @@ def test_annealed_langevin_is_song_and_ermon_s_algorithm_1(key, start):
     np.testing.assert_allclose(x, by_hand, rtol=1e-9)
 
 
+def test_annealed_langevin_ends_with_the_mean_of_what_it_has_found(key, start):
+    levels, denoise = geometric(10), exact_denoiser(geometric(10))
+    x, _ = annealed_langevin(levels, steps=1).step(
+        denoise, start, (), 0.1, 0.05, key
+    )  # at the lowest level, and not yet at 0
+    last, _ = annealed_langevin(levels, steps=1).step(denoise, start, (), 0.1, 0.0, key)
+    np.testing.assert_allclose(last, denoise(x, 0.1), rtol=1e-9)
+
+
 @pytest.mark.slow
 def test_annealed_langevin_finds_the_data(key):
     levels = geometric(10, 0.05, 5.0)

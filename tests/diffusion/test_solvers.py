@@ -247,6 +247,8 @@ QUICK_MARGINALS = [
     ("vp", "ddim_eta1"),
     ("cosine", "ddim_eta0.5"),
     ("vp", "euler_maruyama"),
+    ("edm", "reverse_diffusion"),
+    ("vp", "dpmpp_2m_sde"),
 ]
 
 
