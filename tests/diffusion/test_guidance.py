@@ -120,6 +120,24 @@ def test_known_pixels_are_untouched(make, key):
         assert np.all(np.abs(one - two)[~MASK] > 1e-3)
 
 
+def test_a_step_of_repaint_by_hand(key):
+    """Down to s, known pixels noised to s; up by x_t = (alpha_t/alpha_s) x_s + b z with the forward chain's b; down again."""
+    vp, t, s, denoise = VP(), 0.6, 0.5, (lambda x, t: 0.5 * jnp.tanh(x))
+    x, down = jax.random.normal(key, (4,)), lambda x: ddim(vp).step(denoise, x, (), t, s, key)[0]
+    noise = lambda k: jax.random.normal(k, (4,))
+
+    def replaced(x, k):
+        known = vp.alpha(s) * KNOWN + vp.sigma(s) * noise(jax.random.split(k)[1])
+        return jnp.where(MASK, known, down(x))
+
+    ratio = vp.alpha(t) / vp.alpha(s)
+    first, last = jax.random.split(key)
+    one, up = jax.random.split(jax.random.split(first, 1)[0])
+    again = ratio * replaced(x, one) + jnp.sqrt(vp.sigma(t) ** 2 - ratio**2 * vp.sigma(s) ** 2) * noise(up)
+    ours, _ = guidance.repaint(vp, ddim(vp), KNOWN, MASK, repeats=2).step(denoise, x, (), t, s, key)
+    np.testing.assert_allclose(ours, replaced(again, last), rtol=1e-9)
+
+
 @pytest.mark.parametrize("repeats", slow_but([1, 10], 10))
 def test_repaint_draws_what_goes_with_what_is_known(repeats, key):
     """Two pixels of correlation 0.95: the unknown one has mean 0.95 times the known, by repeats more nearly than without."""

@@ -327,6 +327,15 @@ def test_ddpm_is_algorithm_2(key):
         np.testing.assert_allclose(drawn, mean + noise, rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("make", "first"), [(dpmpp_2m, ddim), (dpmpp_3m, ddim), (unipc, ddim), (dpmpp_2m_sde, ddpm)]
+)
+def test_the_first_step_of_a_multistep_solver(make, first, key):
+    vp, x = VP(), jax.random.normal(key, (7,))
+    step = lambda solver: solver.step(exact_denoiser(vp), x, solver.init(x), 0.8, 0.3, key)[0]
+    np.testing.assert_allclose(step(make(vp)), step(first(vp)), rtol=1e-10)
+
+
 def test_ddim_eta_one_is_ddpm(key):
     vp = VP()
     x = jax.random.normal(key, (7,))

@@ -14,6 +14,7 @@ from jaxdiff import diffusion, models, train
 from jaxdiff.data import dataset
 from jaxdiff.data.splits import parts
 from jaxdiff.study import part, planned, run
+from jaxdiff.study.held_out import HeldOut
 from jaxdiff.study.longer import first_difference
 from jaxdiff.train import optimizer
 from jaxdiff.train.jsonl import read_jsonl
@@ -150,6 +151,9 @@ def test_the_held_out_part_is_measured_and_never_trained_on(tmp_path, monkeypatc
     assert found["loss"]["value"] == pytest.approx(loss.mean(), rel=1e-4)
     assert {r["step"] for r in records} == {4} and {r["n"] for r in records} == {len(held_out)}
     assert [row["step"] for row in read_jsonl(folder / "validation.jsonl")] == [2, 4]
+    with monkeypatch.context() as patch:
+        patch.setattr(HeldOut, "measure", lambda *_: pytest.fail("measured again"))
+        run(study_config, tmp_path)
     left, held = parts(1437, 0.2)
     images = dataset.digits("train").fetch(held)["image"]
     np.testing.assert_array_equal(images, batch["image"])
