@@ -5,14 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from draws import luck
-from study.tiny import cell_of, linear, means, rows_of, victim_of
+from study.tiny import cell_of, linear, means, place_of, rows_of, setting_of, victim_of
 
-from jaxdiff.attacks import deepfool, l2, lost
+from jaxdiff.attacks import deepfool, l2, lost, margin, pgd, untargeted
 from jaxdiff.attacks.stepwise import Stepwise, improve, start
 from jaxdiff.data import dataset
 from jaxdiff.defenses import protocols
 from jaxdiff.evaluate import Ledger, outcome, proportion, run_cell, summarise, worst_case
 from jaxdiff.evaluate.summary import robust
+from jaxdiff.study.table.run import Evaluation
 
 IDENTITY = lambda classifier, x, y, key: x
 
@@ -77,6 +78,23 @@ def test_a_victory_counts_though_the_judge_rounds_differently(digits, weights, t
     assert not any(row["won"] and row["correct_after"] for row in rows)
     assert any(w and row["before"] == row["label"] for w, row in zip(seen, rows, strict=True))
     assert not any(w and row["correct_before"] for w, row in zip(seen, rows, strict=True))
+
+
+def test_the_victims_of_a_table_are_attacked_and_judged_apart(digits, weights, tmp_path):
+    """One cell on two victims, one of which counts backwards: the rows of each are those that it has alone."""
+    cell = cell_of(untargeted(pgd(l2(0.5), 0.2, 3), margin()), 0.5)
+    victims = {"forwards": linear, "backwards": lambda p: lambda x, key: linear(p)(x, key)[::-1]}
+    places = [place_of(digits, victim_of(weights, f), cell, name) for name, f in victims.items()]
+    together = Evaluation(places, setting_of(digits, tmp_path / "together"))
+    told = lambda rows: [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+    found = {}
+    for place in places:
+        alone = Evaluation([place], setting_of(digits, tmp_path / "alone")).run(place)[0]
+        found[place.name] = told(together.run(place)[0])
+        assert found[place.name] == told(alone)
+    forwards, backwards = (np.array([row["before"] for row in rows]) for rows in found.values())
+    np.testing.assert_array_equal(backwards, 9 - forwards)
+    assert [row["norm"] for row in found["forwards"]] != [row["norm"] for row in found["backwards"]]
 
 
 def test_a_victory_beyond_the_radius_is_none(digits, weights, tmp_path):

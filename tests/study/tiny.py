@@ -38,13 +38,22 @@ def cell_of(attack=None, threat=None, judge=None, view="exact", stop=None):
     return Cell(given[0], given[1], view, given[2], None, ("*",), "", stop)
 
 
-def outcomes(data, folder, victim, cell, n=30, batch_size=16, slots=4, reverse=False):
-    """The rows of a victim under a cell, and its pictures."""
+def setting_of(data, folder, n=30, batch_size=16, slots=4, reverse=False):
+    """The setting of a table on some images."""
     ids = drawn_ids(data, n, 0)[:: -1 if reverse else 1]
     size = -(-batch_size // jax.device_count()) * jax.device_count()
-    setting = Setting(data, ids, purpose(jax.random.key(0), "attack"), size, slots, folder, "facts")
-    place = Place("linear", "cell", victim, cell, tuple(cell.attacks({}, data.num_classes)))
-    return Evaluation([place], setting).run(place)
+    return Setting(data, ids, purpose(jax.random.key(0), "attack"), size, slots, folder, "facts")
+
+
+def place_of(data, victim, cell, name="linear"):
+    """A victim under a cell."""
+    return Place(name, "cell", victim, cell, tuple(cell.attacks({}, data.num_classes)))
+
+
+def outcomes(data, folder, victim, cell, *setting):
+    """The rows of a victim under a cell, and its pictures."""
+    place = place_of(data, victim, cell)
+    return Evaluation([place], setting_of(data, folder, *setting)).run(place)
 
 
 def rows_of(data, folder, victim, cell, n=30):
