@@ -313,3 +313,27 @@ def test_an_evaluation_of_known_draws_is_as_many_queries(key):
         (protocols.known_randomness(protocols.worst_of(3)), 6),
     ):
         assert protocols.known_to(protocol, attack).run(*problem).queries == queries
+
+
+def test_each_attack_of_an_ensemble_draws_its_own_numbers_from_a_judge_too(digits, weights, tmp_path):
+    """The same attack, alone and after another that does nothing, moves images otherwise."""
+    draw = lambda classifier, x, y, key: x.at[0, 0, 0].set(jax.random.uniform(key))
+    norms = []
+    for name, attacks in (("alone", {"a": draw}), ("second", {"none": IDENTITY, "a": draw})):
+        cell = cell_of(attacks, judge=protocols.average(2))
+        norms.append(
+            [row["norm"] for row in rows_of(digits, tmp_path / name, victim_of(weights, linear), cell)]
+        )
+    assert np.all(np.abs(np.subtract(*norms)) > 1e-6)
+
+
+def test_an_attack_on_a_random_victim_goes_on_after_a_victory(digits, weights, tmp_path):
+    """One lucky draw proves nothing; of a victim that is not random it is enough."""
+    lucky = lambda problem, best, i: improve(best, problem[1], jnp.asarray(True), jnp.asarray(0.0))
+    cell = cell_of(Stepwise(5, lambda problem: start(problem[1]), lucky, lambda best: best))
+    for random, queries in (
+        (True, {5}),
+        (False, {1, 2}),
+    ):  # a sure victim is asked about the clean image, too
+        rows = rows_of(digits, tmp_path / str(random), victim_of(weights, linear, random=random), cell)
+        assert {row["queries"] for row in rows} == queries
