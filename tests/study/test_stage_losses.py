@@ -19,7 +19,7 @@ from jaxdiff.study.networks import final_variables
 from jaxdiff.study.tasks.classifier import repeated
 from jaxdiff.study.tasks.classifier import training_loss as classifier_loss
 from jaxdiff.study.tasks.score import score_losses, training_loss
-from jaxdiff.train import init_state, make_step, optimizer
+from jaxdiff.train import TrainState, init_state, make_step, optimizer
 
 VP = diffusion.VP()
 
@@ -216,3 +216,12 @@ def test_the_average_with_the_largest_decay_is_evaluated(decays, best):
     chosen = final_variables(state._replace(model_state={"seen": 3}))
     np.testing.assert_allclose(chosen["params"]["w"], float(best or 0.0))
     assert chosen["seen"] == 3
+
+
+def test_what_a_run_is_for_is_the_average_that_looks_back_farthest():
+    """Without averages it is the last parameters."""
+    state = TrainState(
+        jnp.int32(3), {"w": 1.0}, {d: {"w": float(d)} for d in ("0.9", "0.999", "0.99")}, (), {"stats": 5}
+    )
+    assert final_variables(state) == {"params": {"w": 0.999}, "stats": 5}
+    assert final_variables(state._replace(ema={})) == {"params": {"w": 1.0}, "stats": 5}
