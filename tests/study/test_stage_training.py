@@ -64,7 +64,8 @@ def test_equal_networks_of_other_names_begin_and_go_otherwise(tmp_path, monkeypa
     assert not equal(products["a"], products["b"]) and made[:4] != made[4:]
     still = classifier(train=training(1, part(train.optimizer.adam, lr=1e-30), ema_decays=()))
     begun = run(config(a=still, b=still), tmp_path)
-    assert not equal(begun["a"], begun["b"])
+    pairs = zip(arrays(begun["a"]), arrays(begun["b"]), strict=True)
+    assert not all(np.allclose(x, y, atol=1e-6) for x, y in pairs)  # nor do they begin alike
     other = run(config(seed=1, a=classifier()), tmp_path)
     assert not equal(products["a"], other["a"])
     assert equal(products["a"], run(config(a=classifier()), tmp_path / "elsewhere")["a"])
