@@ -115,10 +115,12 @@ def plots(
 
 
 def legend_entry(name: str) -> str:
+    """The name in lines that the figure is wide enough for."""
     return wrap(name, WIDTH - 2 * MARGIN - HANDLE, SMALL)
 
 
 def drawn_line(axes: Any, x: np.ndarray, y: np.ndarray, colour: str, layer: Layer) -> Any:
+    """The line of a curve, in the width and dashes of its layer, so that those below show."""
     (line,) = axes.plot(x, y, color=colour, linewidth=layer.width)
     if layer.dashes:
         line.set_linestyle((0, tuple(d / layer.width for d in layer.dashes)))  # matplotlib multiplies by it
