@@ -5,7 +5,7 @@ ascents      fgsm, pgd (with `directions`), apgd, apgd_l1, square_linf, square_l
 objectives   cross_entropy, margin, dlr, kl, targeted ones; with an ascent `untargeted`, `targeted`, `multi_targeted`
 attacks      fab, fab_targeted, deepfool, ddn, carlini_wagner, pixels, stadv, hop_skip_jump, boundary, synthesise, ...
 ensembles    autoattack.standard, rand, plus
-batches      `jax.vmap`, `pooled`, `autoattack.in_order`
+batches      `jax.vmap`, `pooled`, `in_order`
 
 The public names are those below, wherever their files lie. A file imports from lines above its own, and from its own room:
 
@@ -13,7 +13,7 @@ The public names are those below, wherever their files lie. A file imports from 
     precision   then   attack   then   transforms   pool
     ascents                                               by gradients
     least   queries   universal   stadv   synthesis       the nearest, without gradients, one for all; flows; images of a class
-    multi   then   autoattack                             several in turn
+    multi   then   cascade, autoattack                    several in turn
 """
 
 from jaxdiff.attacks import autoattack, objectives, universal
@@ -22,6 +22,7 @@ from jaxdiff.attacks.ascents.apgd import apgd
 from jaxdiff.attacks.ascents.apgd_l1 import apgd_l1
 from jaxdiff.attacks.ascents.ascent import fgsm, pgd
 from jaxdiff.attacks.attack import as_stepwise, lost, restarts, targeted, untargeted
+from jaxdiff.attacks.cascade import in_order
 from jaxdiff.attacks.least.carlini_wagner import carlini_wagner
 from jaxdiff.attacks.least.ddn import ddn
 from jaxdiff.attacks.least.deepfool import deepfool
@@ -85,6 +86,7 @@ __all__ = [
     "flow_field",
     "fourier_l2",
     "hop_skip_jump",
+    "in_order",
     "kl",
     "l1",
     "l2",

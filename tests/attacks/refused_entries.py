@@ -7,6 +7,7 @@ from known_models import three_sums
 
 from jaxdiff import attacks as a
 from jaxdiff.attacks import autoattack
+from jaxdiff.attacks.cascade import in_order
 from jaxdiff.attacks.stepwise import in_turn
 
 NAN, INF = float("nan"), float("inf")
@@ -40,7 +41,7 @@ WITH_COUNT = {
     "averaged, n": (lambda v: a.averaged(APGD, v), "n "),
     "multi_targeted, n": (lambda v: a.multi_targeted(APGD, a.targeted_margin(), v), "n "),
     "pooled, slots": (lambda v: a.pooled(ATTACK, v), "slots"),
-    "in_order, slots": (lambda v: autoattack.in_order({"a": ATTACK}, v), "slots"),
+    "in_order, slots": (lambda v: in_order({"a": ATTACK}, v), "slots"),
     "standard, classes": (lambda v: autoattack.standard("linf", 0.1, v), "classes"),
     "plus, steps": (lambda v: autoattack.plus("linf", 0.1, 5, steps=v), "steps"),
     "rand, draws": (lambda v: autoattack.rand("linf", 0.1, 5, draws=v), "n "),
@@ -77,8 +78,8 @@ ROWS = {
         "(logits, y, target)",
     ),
     "a pool, stop": (lambda: a.pooled(ATTACK, 4, "yes"), "stop"),
-    "in order, a list": (lambda: autoattack.in_order([ATTACK], 4), "by their names"),
-    "in order, none": (lambda: autoattack.in_order({}, 4), "by their names"),
+    "in order, a list": (lambda: in_order([ATTACK], 4), "by their names"),
+    "in order, none": (lambda: in_order({}, 4), "by their names"),
     "autoattack, norm": (lambda: autoattack.standard("l3", 0.1, 10), "norm", "'l3'"),
     "autoattack, no norm": (lambda: autoattack.standard(LINF, 0.1, 10), "norm"),
     "autoattack, radius": (lambda: autoattack.standard("linf", 8, 10), "8 / 255"),

@@ -8,6 +8,7 @@ from known_models import ORDER, known_margins
 from rows import slow_but
 
 from jaxdiff.attacks import autoattack
+from jaxdiff.attacks.cascade import in_order
 from jaxdiff.attacks.pool import pooled
 
 SHAPE = (3, 3, 1)
@@ -34,7 +35,7 @@ def test_a_linear_model_falls_exactly_beyond_its_margin(norm):
     radius = float(np.median(margins))
     attacks = autoattack.standard(norm, radius, 5, steps=20, queries=10)
     keys = jax.random.split(jax.random.key(2), len(x))
-    found = jax.jit(lambda *batch: autoattack.in_order(attacks, 4)(model, *batch))(x, y, keys)
+    found = jax.jit(lambda *batch: in_order(attacks, 4)(model, *batch))(x, y, keys)
     np.testing.assert_array_equal(found.won, margins < radius)
     norms = np.linalg.norm(np.asarray(found.x - x).reshape(len(x), -1), ORDER[norm], axis=1)
     assert norms.max() <= radius + 1e-6
@@ -51,9 +52,7 @@ def test_every_attack_works_on_what_is_left():
     radius = float(np.median(known_margins(w, x, y, "linf")))
     attacks = autoattack.standard("linf", radius, 4, steps=10, queries=7)
     keys = jax.random.split(jax.random.key(2), len(x))
-    run = lambda attacks, todo: jax.jit(lambda *batch: autoattack.in_order(attacks, 4)(model, *batch, todo))(
-        x, y, keys
-    )
+    run = lambda attacks, todo: jax.jit(lambda *batch: in_order(attacks, 4)(model, *batch, todo))(x, y, keys)
     whole = run(attacks, jnp.ones(len(x), bool))
     assert whole.won[3] and whole.queries[3] == 1
     np.testing.assert_array_equal(whole.x[3], x[3])
@@ -79,7 +78,7 @@ def test_two_and_three_classes(classes):
     assert list(attacks) == ["apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"]
     chosen = {name: attacks[name] for name in ("apgd-dlr", "apgd-t")}
     keys = jax.random.split(jax.random.key(2), len(x))
-    found = jax.jit(lambda *batch: autoattack.in_order(chosen, 3)(model, *batch))(x, y, keys)
+    found = jax.jit(lambda *batch: in_order(chosen, 3)(model, *batch))(x, y, keys)
     np.testing.assert_array_equal(found.won, known_margins(w, x, y, "linf") < radius)
 
 

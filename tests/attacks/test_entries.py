@@ -29,6 +29,7 @@ from jaxdiff.attacks import (
     targeted_margin,
     untargeted,
 )
+from jaxdiff.attacks.cascade import in_order
 from jaxdiff.attacks.stepwise import Stepwise, improve, start
 
 W = np.random.default_rng(0).normal(size=(4, 12)).astype(np.float32)
@@ -39,7 +40,7 @@ KEYS = jax.random.split(jax.random.key(0), 6)
 STEPWISE = untargeted(apgd(linf(0.285), 3), cross_entropy())
 PLAIN = untargeted(pgd(linf(0.1), 0.05, 2), cross_entropy())
 POOL = pooled(STEPWISE, 2)
-ORDER = autoattack.in_order({"apgd": STEPWISE, "second": untargeted(apgd(linf(0.285), 1), margin())}, 2)
+ORDER = in_order({"apgd": STEPWISE, "second": untargeted(apgd(linf(0.285), 1), margin())}, 2)
 
 WRONG = {
     "signed": (4 * X - 2, Y, r"\(images \+ 1\) / 2"),
@@ -200,7 +201,7 @@ def test_a_result_says_who_has_won():
     ordered = [i for i in order if i]
     small, large = reach(ordered[1]), reach(ordered[3])
     attacks = {"near": falls_within(small), "far": falls_within(large)}
-    found = autoattack.in_order(attacks, 2)(CLASSIFIER, X, labels, KEYS)
+    found = in_order(attacks, 2)(CLASSIFIER, X, labels, KEYS)
     wanted = np.where(gap <= small, 0, np.where(gap <= large, 1, -1))
     wanted[0] = -1
     assert found.attack.tolist() == wanted.tolist()
@@ -251,7 +252,7 @@ def test_autoattack_refuses_a_model_of_other_classes():
     for ensemble in (autoattack.standard, autoattack.plus):
         attacks = ensemble("linf", 0.1, 3, steps=3, queries=5)
         with pytest.raises(ValueError, match="classes = 3; this model has 4"):
-            autoattack.in_order(attacks, 2)(CLASSIFIER, X, Y, KEYS)
+            in_order(attacks, 2)(CLASSIFIER, X, Y, KEYS)
     with pytest.raises(ValueError, match="classes = 10; this model has 4"):
         pooled(autoattack.rand("l2", 0.1, 10, steps=2, draws=2)["apgd-dlr"], 2)(CLASSIFIER, X, Y, KEYS)
 

@@ -8,7 +8,8 @@ from every_attack import linear
 from rows import slow_but
 
 from jaxdiff import attacks as a
-from jaxdiff.attacks import autoattack, patch, universal
+from jaxdiff.attacks import patch, universal
+from jaxdiff.attacks.cascade import in_order
 from jaxdiff.attacks.queries.one_pixel import pixel_evolution
 from jaxdiff.attacks.stadv import flow_ascent, flow_lbfgs
 from jaxdiff.attacks.stepwise import Stepwise, start
@@ -130,7 +131,7 @@ def test_clean_images_are_judged_by_draws_that_no_attack_begins_with():
     spy = Stepwise(1, lambda problem: start(problem[1]), step, lambda best: best)
     keys = jax.random.split(KEY, 2)
     labels = jnp.argmax(jax.vmap(lambda x: linear(3, 16)(x, None))(BATCH), axis=1)
-    run = autoattack.in_order({"first": spy, "second": spy}, 2)
+    run = in_order({"first": spy, "second": spy}, 2)
     jax.block_until_ready(jax.jit(lambda: run(_noting(judged), BATCH, labels, keys))())
     jax.effects_barrier()
     assert len(attacked) == 4 and len(judged) == 2

@@ -14,6 +14,7 @@ from jaxdiff.attacks.ascents.apgd import apgd
 from jaxdiff.attacks.ascents.apgd_l1 import apgd_l1
 from jaxdiff.attacks.ascents.ascent import fgsm, pgd
 from jaxdiff.attacks.attack import targeted, untargeted
+from jaxdiff.attacks.cascade import in_order
 from jaxdiff.attacks.least.carlini_wagner import carlini_wagner
 from jaxdiff.attacks.least.deepfool import deepfool
 from jaxdiff.attacks.least.fab import fab, fab_targeted
@@ -202,7 +203,7 @@ def _standard():
             return jnp.where(rounded, jnp.round(logits), logits)
 
         attacks = autoattack.standard("linf", radius, 3, STEPS, QUERIES)
-        return autoattack.in_order(attacks, 32)(classifier, x, y, keys)
+        return in_order(attacks, 32)(classifier, x, y, keys)
 
     run = jax.jit(run)
     traced = lambda radius, scale, rounded: run(jnp.float32(radius), jnp.float32(scale), rounded)

@@ -13,6 +13,7 @@ FLOORS = (
     {"precision"},
     {"attack"},
     {"transforms", "pool"},
+    {"cascade"},
     {"ascents"},
     {"least", "queries", "universal", "stadv", "synthesis"},
     {"multi"},

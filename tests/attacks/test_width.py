@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from rows import slow_but
 
-from jaxdiff.attacks import apgd, autoattack, cross_entropy, linf, margin, square_linf, untargeted
+from jaxdiff.attacks import apgd, cross_entropy, linf, margin, square_linf, untargeted
+from jaxdiff.attacks.cascade import in_order
 
 WIDE = np.sin(np.arange(64.0 * 96.0)).reshape(64, 96).astype(np.float32) / 4
 OUT = np.cos(np.arange(96.0 * 5.0)).reshape(96, 5).astype(np.float32) / 10
@@ -28,7 +29,7 @@ ATTACKS = {
 
 @pytest.fixture(scope="module")
 def run():
-    batched = autoattack.in_order(ATTACKS, slots=3)
+    batched = in_order(ATTACKS, slots=3)
     return jax.jit(lambda x, y, keys: batched(CLASSIFIER, x, y, keys))
 
 

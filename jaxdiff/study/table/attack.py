@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxdiff.attacks import autoattack
+from jaxdiff.attacks.cascade import in_order, numbered
 from jaxdiff.defenses import protocols
 from jaxdiff.study.table.judge import attack_keys, lost_before
 from jaxdiff.study.table.place import Place
@@ -28,12 +28,10 @@ def attack_function(
             return {"adversarial": x}
         if protocol is not None:
             attacks = {
-                name: protocols.known_to(protocol, autoattack.numbered(attack, i))
+                name: protocols.known_to(protocol, numbered(attack, i))
                 for i, (name, attack) in enumerate(attacks.items())
             }
-        cascade = autoattack.in_order(
-            attacks, slots, stop, lost_before(protocol) if random else None, protocol is None
-        )
+        cascade = in_order(attacks, slots, stop, lost_before(protocol) if random else None, protocol is None)
         keys = attack_keys(arguments["key"], batch["id"])
         found = cascade(victim.seen(arrays, cell.seen_as()), x, batch["label"], keys, batch["real"])
         result = {"adversarial": found.x, "queries": found.queries, "attack": found.attack}
