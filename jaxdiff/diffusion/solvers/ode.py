@@ -17,9 +17,13 @@ Over t it is (Song et al. 2021, arXiv 2011.13456, equation 13)
 """
 
 import importlib.util
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
+import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from jaxdiff import checks
 from jaxdiff.diffusion.denoiser import score
@@ -51,8 +55,7 @@ def adaptive(process: Process, rtol: float = 1e-5, atol: float = 1e-5, max_steps
     checks.instance("adaptive", Process, "VP()", process=process)
     checks.number("adaptive", "(0, 1)", rtol=rtol, atol=atol)
     checks.count("adaptive", max_steps=max_steps)
-    if importlib.util.find_spec("diffrax") is None:
-        raise ValueError("adaptive needs the package diffrax, which is not installed: pip install diffrax")
+    needs_diffrax("adaptive")
     return memoryless(partial(_adaptive, process, rtol, atol, max_steps), partial(_between, process))
 
 
@@ -61,24 +64,37 @@ def probability_flow(process: Process, denoise: Denoiser, x: Image, t: Time) -> 
     return process.f(t) * x - 0.5 * process.g2(t) * score(process, denoise)(x, t)
 
 
-def _adaptive(
-    process: Process, rtol: float, atol: float, max_steps: int, denoise: Denoiser, x, t, s, key
-) -> Image:
+def needs_diffrax(who: str) -> None:
+    """ValueError unless diffrax is installed."""
+    if importlib.util.find_spec("diffrax") is None:
+        raise ValueError(f"{who} needs the package diffrax, which is not installed: pip install diffrax")
+
+
+def integrated(
+    slope: Callable[[Time, Any], Any], t: Time, s: Time, state: Any, rtol: float, atol: float, max_steps: int
+) -> tuple[Any, Array]:
+    """The state at s of d state/dt = slope(t, state), begun at t, by Tsitouras' method; and how many steps it took."""
     import diffrax
 
-    slope = lambda t, x, _: probability_flow(process, denoise, x, t)
     found = diffrax.diffeqsolve(
-        diffrax.ODETerm(slope),
+        diffrax.ODETerm(lambda t, state, _: slope(t, state)),
         diffrax.Tsit5(),
         t,
         s,
         None,
-        x,
+        state,
         stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
         adjoint=diffrax.RecursiveCheckpointAdjoint(),
         max_steps=max_steps,
     )
-    return found.ys[-1]
+    return jax.tree.map(lambda each: each[-1], found.ys), found.stats["num_steps"]
+
+
+def _adaptive(
+    process: Process, rtol: float, atol: float, max_steps: int, denoise: Denoiser, x, t, s, key
+) -> Image:
+    slope = lambda t, x: probability_flow(process, denoise, x, t)
+    return integrated(slope, t, s, x, rtol, atol, max_steps)[0]
 
 
 def _between(process: Process, ts: TimesLike) -> None:
