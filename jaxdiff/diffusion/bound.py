@@ -69,7 +69,7 @@ def step_term(
     process: Process, x0: Image, x0_hat: Image, var_p: Image | ScalarLike, t: Time, s: Time
 ) -> Image:
     """Equation (3) of every pixel."""
-    lost, var_q = _lost(process, t, s), posterior_variance(process, t, s)
+    lost, var_q = process.lost(t, s), posterior_variance(process, t, s)
     square = (process.alpha(s) * lost * (x0 - x0_hat)) ** 2
     return 0.5 * (jnp.log(var_p / var_q) + var_q / var_p - 1.0 + square / var_p)
 
@@ -91,12 +91,12 @@ def decoder_term(x0: Image, x0_hat: Image, var: Image | ScalarLike) -> Image:
 
 def posterior_variance(process: Process, t: Time, s: Time) -> Scalar:
     """sigma_s^2 (1 - ratio)."""
-    return process.sigma(s) ** 2 * _lost(process, t, s)
+    return process.sigma(s) ** 2 * process.lost(t, s)
 
 
 def upper_variance(process: Process, t: Time, s: Time) -> Scalar:
     """sigma_t^2 (1 - ratio), DDPM's beta."""
-    return process.sigma(t) ** 2 * _lost(process, t, s)
+    return process.sigma(t) ** 2 * process.lost(t, s)
 
 
 def between(process: Process, share: Image | float, t: Time, s: Time, first: Scalar) -> Image | Scalar:
@@ -127,11 +127,6 @@ def _bound(
     x0_hat, share, t, s = seen(jnp.asarray(1))
     var = between(process, share, t, s, first) if callable(variance) else first
     return Bound(prior_term(process, x0), kls, jnp.sum(decoder_term(x0, x0_hat, var)))
-
-
-def _lost(process: Process, t: Time, s: Time) -> Scalar:
-    """1 - ratio."""
-    return -jnp.expm1(process.logsnr(t) - process.logsnr(s))
 
 
 def _log1mexp(x: Image) -> Image:

@@ -151,8 +151,7 @@ def _thresholded(denoise: Denoiser, quantile: float, x_t: Image, t: Time) -> Ima
 def _repainted(
     process, solver, known, mask, repeats, denoise: Denoiser, x, carry, t, s, key
 ) -> tuple[Image, Any]:
-    a = process.alpha(t) / process.alpha(s)
-    b = process.sigma(t) * jnp.sqrt(-jnp.expm1(process.logsnr(t) - process.logsnr(s)))
+    a, b = process.transition(t, s)
 
     def once(x, key):
         step_key, known_key = jax.random.split(key)

@@ -76,6 +76,14 @@ class Process(abc.ABC):
         """The inverse, for a logsnr that there is."""
         return _halved(self.logsnr, logsnr)
 
+    def lost(self, t: Time, s: Time) -> Scalar:
+        """1 - SNR(t) / SNR(s): the share of the signal's ratio that is lost from s to t > s, without cancellation."""
+        return -jnp.expm1(self.logsnr(t) - self.logsnr(s))
+
+    def transition(self, t: Time, s: Time) -> tuple[Scalar, Scalar]:
+        """(a, b) of the forward chain from s to t > s: x_t = a x_s + b noise."""
+        return self.alpha(t) / self.alpha(s), self.sigma(t) * jnp.sqrt(self.lost(t, s))
+
     def perturb(self, x0: Image, noise: Image, t: Time) -> Image:
         """x_t of equation (1), in the type of the image."""
         return (self.alpha(t) * x0 + self.sigma(t) * noise).astype(jnp.result_type(x0))

@@ -78,7 +78,7 @@ def _x0_weight(process: Process, t: Time, steps: int | None, variance: str) -> S
     s = t - 1.0 / steps
     if variance == "posterior":
         return 0.5 * steps * (snr(s) - snr(t))
-    lost = -jnp.expm1(process.logsnr(t) - process.logsnr(s))
+    lost = process.lost(t, s)
     return 0.5 * steps * lost * jnp.square(process.alpha(s) / process.sigma(t))
 
 

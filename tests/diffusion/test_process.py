@@ -220,3 +220,11 @@ def test_levels_lie_on_their_steps_and_songs_variances_are_his():
         np.testing.assert_allclose(SubVP().g2(t), (0.1 + 19.9 * t) * (1 - np.exp(-2 * beta)), rtol=1e-12)
         np.testing.assert_allclose(VE().sigma(t), 0.01 * 5000**t, rtol=1e-12)
         np.testing.assert_allclose(VE().g2(t), VE().sigma(t) ** 2 * 2 * np.log(5000), rtol=1e-9)
+
+
+@pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
+def test_the_forward_chain_leads_from_marginal_to_marginal(process):
+    for t, s in ((0.9992, 0.5004), (0.5004, 0.4), (0.1234, 1.23e-3)):
+        a, b = process.transition(t, s)
+        np.testing.assert_allclose(a * process.alpha(s), process.alpha(t), rtol=1e-10)
+        np.testing.assert_allclose(a**2 * process.sigma(s) ** 2 + b**2, process.sigma(t) ** 2, rtol=1e-9)

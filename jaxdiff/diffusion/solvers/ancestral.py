@@ -83,7 +83,7 @@ STDS = {"posterior": _posterior_std, "upper": _upper_std}
 def _ancestral(process: Process, eta: float, variance: str, denoise: Denoiser, x, t, s, key) -> Image:
     """Equation (1), with lost = 1 - ratio."""
     x0_hat, noise_hat = both(process, denoise, x, t)
-    lost = -jnp.expm1(process.logsnr(t) - process.logsnr(s))
+    lost = process.lost(t, s)
     kept = process.sigma(s) * jnp.sqrt(1.0 - eta**2 * lost)
     mean = process.alpha(s) * x0_hat + kept * noise_hat
     if eta == 0.0:
@@ -104,8 +104,7 @@ def _reverse_sde(process: Process, noise_removal: bool, denoise: Denoiser, x, t,
 
 def _reverse_diffusion(process: Process, noise_removal: bool, denoise: Denoiser, x, t, s, key) -> Image:
     """Equation (4)."""
-    a = process.alpha(t) / process.alpha(s)
-    b = process.sigma(t) * jnp.sqrt(-jnp.expm1(process.logsnr(t) - process.logsnr(s)))
+    a, b = process.transition(t, s)
     mean = (2.0 - a) * x + b**2 * score(process, denoise)(x, t)
     return mean + _last_removed(noise_removal, process, s, b) * jax.random.normal(key, x.shape, x.dtype)
 
