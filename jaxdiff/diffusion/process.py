@@ -120,70 +120,64 @@ class VariancePreserving(Process):
 
 
 @dataclasses.dataclass(frozen=True)
-class VP(VariancePreserving):
-    """The variance-preserving SDE with linear beta(t) (Song et al. 2021, equation 32)."""
+class LinearBeta(Process):
+    """alpha = exp(-1/2 of the integral of beta), beta linear in t: what `VP` and `SubVP` have in common."""
 
     beta_min: float = 0.1
     beta_max: float = 20.0
 
     def __post_init__(self):
-        _check_betas(self)
+        name = type(self).__name__
+        checks.number(name, "(0, inf)", beta_min=self.beta_min, beta_max=self.beta_max)
+        if self.beta_min > self.beta_max:
+            raise ValueError(f"{name} needs beta_min <= beta_max; got {self.beta_min} and {self.beta_max}.")
 
-    def log_alpha(self, t: Time) -> Scalar:
-        """-1/2 of the integral of beta from 0 to t."""
-        return -0.5 * _integral(self, t)
+    def integral(self, t: Time) -> Scalar:
+        """Of beta from 0 to t."""
+        t = as_float(t)
+        return self.beta_min * t + 0.5 * (self.beta_max - self.beta_min) * t**2
 
-    def _time(self, logsnr: Scalar) -> Scalar:
-        return _time_of_integral(self, jax.nn.softplus(-logsnr))
+    def _time_of(self, integral: Scalar) -> Scalar:
+        """The t with this integral."""
+        rise = self.beta_max - self.beta_min
+        return 2.0 * integral / (self.beta_min + jnp.sqrt(self.beta_min**2 + 2.0 * rise * integral))
 
 
 @dataclasses.dataclass(frozen=True)
-class SubVP(Process):
+class VP(LinearBeta, VariancePreserving):
+    """The variance-preserving SDE with linear beta(t) (Song et al. 2021, equation 32)."""
+
+    def log_alpha(self, t: Time) -> Scalar:
+        """-1/2 of the integral of beta from 0 to t."""
+        return -0.5 * self.integral(t)
+
+    def _time(self, logsnr: Scalar) -> Scalar:
+        return self._time_of(jax.nn.softplus(-logsnr))
+
+
+@dataclasses.dataclass(frozen=True)
+class SubVP(LinearBeta):
     """The sub-variance-preserving SDE (Song et al. 2021, equation 28): alpha of `VP`, and sigma = 1 - alpha^2."""
-
-    beta_min: float = 0.1
-    beta_max: float = 20.0
-
-    def __post_init__(self):
-        _check_betas(self)
 
     def alpha(self, t: Time) -> Scalar:
         """exp of -1/2 of the integral of beta from 0 to t."""
-        return jnp.exp(-0.5 * _integral(self, t))
+        return jnp.exp(-0.5 * self.integral(t))
 
     def sigma(self, t: Time) -> Scalar:
         """1 - alpha^2, without cancellation near t = 0."""
-        return -jnp.expm1(-_integral(self, t))
+        return -jnp.expm1(-self.integral(t))
 
     def f(self, t: Time) -> Scalar:
         """-beta/2."""
-        return -0.5 * jax.grad(lambda t: _integral(self, t))(as_float(t))
+        return -0.5 * jax.grad(self.integral)(as_float(t))
 
     def g2(self, t: Time) -> Scalar:
         """beta (1 - alpha^4)."""
-        return 2.0 * self.f(t) * jnp.expm1(-2.0 * _integral(self, t))
+        return 2.0 * self.f(t) * jnp.expm1(-2.0 * self.integral(t))
 
     def _time(self, logsnr: Scalar) -> Scalar:
         # alpha / (1 - alpha^2) = exp(logsnr / 2) is sinh(-log alpha) = exp(-logsnr / 2) / 2.
-        return _time_of_integral(self, 2.0 * jnp.arcsinh(0.5 * jnp.exp(-0.5 * logsnr)))
-
-
-def _check_betas(process: VP | SubVP) -> None:
-    name, low, high = type(process).__name__, process.beta_min, process.beta_max
-    checks.number(name, "(0, inf)", beta_min=low, beta_max=high)
-    if low > high:
-        raise ValueError(f"{name} needs beta_min <= beta_max; got {low} and {high}.")
-
-
-def _integral(process: VP | SubVP, t: Time) -> Scalar:
-    """Of beta(t) = beta_min + t (beta_max - beta_min), from 0 to t."""
-    t = as_float(t)
-    return process.beta_min * t + 0.5 * (process.beta_max - process.beta_min) * t**2
-
-
-def _time_of_integral(process: VP | SubVP, integral: Scalar) -> Scalar:
-    low, rise = process.beta_min, process.beta_max - process.beta_min
-    return 2.0 * integral / (low + jnp.sqrt(low**2 + 2.0 * rise * integral))
+        return self._time_of(2.0 * jnp.arcsinh(0.5 * jnp.exp(-0.5 * logsnr)))
 
 
 @dataclasses.dataclass(frozen=True)
