@@ -5,14 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from draws import luck
+from study.linear_stage import climb
 from study.tiny import cell_of, linear, means, place_of, rows_of, setting_of, victim_of
 
+from jaxdiff import attacks
 from jaxdiff.attacks import deepfool, l2, lost, margin, pgd, untargeted
 from jaxdiff.attacks.stepwise import Stepwise, improve, start
 from jaxdiff.data import dataset
 from jaxdiff.defenses import protocols
 from jaxdiff.evaluate import Ledger, outcome, proportion, run_cell, summarise, worst_case
 from jaxdiff.evaluate.summary import robust
+from jaxdiff.study import Later, part, tasks
+from jaxdiff.study.table.check import checked
 from jaxdiff.study.table.run import Evaluation
 
 IDENTITY = lambda classifier, x, y, key: x
@@ -95,6 +99,25 @@ def test_the_victims_of_a_table_are_attacked_and_judged_apart(digits, weights, t
     forwards, backwards = (np.array([row["before"] for row in rows]) for rows in found.values())
     np.testing.assert_array_equal(backwards, 9 - forwards)
     assert [row["norm"] for row in found["forwards"]] != [row["norm"] for row in found["backwards"]]
+
+
+def test_a_cell_at_another_radius_is_attacked_and_judged_within_it(digits, weights, tmp_path):
+    attack, threat = (Later(spec, {}, {}) for spec in (climb(steps=3, lr=1.0), part(attacks.l2, radius=0.5)))
+    place = place_of(digits, victim_of(weights, linear), tasks.cell(attack, threat))
+    made = Evaluation([place], setting_of(digits, tmp_path))
+    for radius in (None, 0.0, 0.2, 5.0):
+        rows = [row for row in made.run(place, radius)[0] if row["correct_before"]]
+        bound = 0.5 if radius is None else radius
+        assert all(row["norm"] <= bound * (1 + 1e-5) for row in rows)
+        assert radius == 0.0 or any(row["norm"] > 0.0 for row in rows)
+    assert len(list(tmp_path.glob("linear--cell-*"))) == 4
+
+
+def test_a_victim_of_other_classes_than_the_data_is_refused(digits, weights):
+    place = place_of(digits, victim_of(weights, linear), cell_of())
+    assert checked([place], digits.image_shape, 10)[0].attacks == ()
+    with pytest.raises(ValueError, match="has 10 classes; the data has 9"):
+        checked([place], digits.image_shape, 9)
 
 
 def test_a_victory_beyond_the_radius_is_none(digits, weights, tmp_path):
@@ -319,8 +342,8 @@ def test_each_attack_of_an_ensemble_draws_its_own_numbers_from_a_judge_too(digit
     """The same attack, alone and after another that does nothing, moves images otherwise."""
     draw = lambda classifier, x, y, key: x.at[0, 0, 0].set(jax.random.uniform(key))
     norms = []
-    for name, attacks in (("alone", {"a": draw}), ("second", {"none": IDENTITY, "a": draw})):
-        cell = cell_of(attacks, judge=protocols.average(2))
+    for name, tried in (("alone", {"a": draw}), ("second", {"none": IDENTITY, "a": draw})):
+        cell = cell_of(tried, judge=protocols.average(2))
         norms.append(
             [row["norm"] for row in rows_of(digits, tmp_path / name, victim_of(weights, linear), cell)]
         )
