@@ -45,7 +45,7 @@ def get_config(variant: str = "") -> ConfigDict:
                 process=PROCESSES[0],
                 kind="eps",
                 label=part(diffusion.time_label, scale=1000.0, offset=-1.0),
-                weight=part(diffusion.weights.simple),
+                loss=part(diffusion.denoising, weight=part(diffusion.weights.simple)),
                 time=part(diffusion.noise_levels.uniform, t_min=1e-3),
                 train=_training(1000),
             ),

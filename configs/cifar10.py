@@ -46,7 +46,7 @@ def _score(small):
         process=part(diffusion.linear, **LINEAR),
         kind="eps",
         label=part(diffusion.time_label, scale=1000.0, offset=-1.0),
-        weight=part(diffusion.weights.simple),
+        loss=part(diffusion.denoising, weight=part(diffusion.weights.simple)),
         time=part(diffusion.noise_levels.discrete, steps=1000),
         augment=(part(augment.flip),),
         train=_training(part(train.optimizer.adam, lr=2e-4, warmup=5000, clip=1.0), 800_000, (0.9999,)),

@@ -42,7 +42,7 @@ def _score(small):
         process=part(diffusion.VP, beta_min=0.1, beta_max=20.0),
         kind="eps",
         label=part(diffusion.time_label, scale=999.0),
-        weight=part(diffusion.weights.simple),
+        loss=part(diffusion.denoising, weight=part(diffusion.weights.simple)),
         time=part(diffusion.noise_levels.uniform, t_min=1e-4),
         augment=(part(augment.flip),),
         train=_training(adam, 20_000),

@@ -24,6 +24,7 @@ Variables = Mapping[str, Any]
 Net = Callable[[Image, Time], Image]  # (x_t, t) -> output; conditioning is closed over
 Denoiser = Callable[[Image, Time], Image]  # (x_t, t) -> E[x0 | x_t]
 Classifier = Callable[[Image, PRNGKey], Logits]  # deterministic classifiers ignore the key
+Features = Callable[[Image], tuple[Float[Array, " features"], Logits]]  # what sample quality is measured by
 Objective = Callable[[Logits, Array], Scalar]  # (logits, y); larger is worse for the defender
 TargetedObjective = Callable[
     [Logits, Array, Array], Scalar

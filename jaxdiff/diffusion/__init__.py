@@ -3,7 +3,19 @@
 Processes stand here; other parts have a module each: `grids`, `solvers`, `weights`, `noise_levels`, `guidance`.
 """
 
-from jaxdiff.diffusion import grids, guidance, losses, noise_levels, process, score_matching, solvers, weights
+from jaxdiff.diffusion import (
+    bound_losses,
+    conditions,
+    corruptions,
+    grids,
+    guidance,
+    losses,
+    noise_levels,
+    process,
+    score_matching,
+    solvers,
+    weights,
+)
 from jaxdiff.diffusion.bound import Bound, variational_bound
 from jaxdiff.diffusion.denoiser import clipped, denoiser, preconditioned, score, time_label
 from jaxdiff.diffusion.exploding import EDM, VE, Levels, geometric
@@ -50,9 +62,12 @@ __all__ = [
     "adaptive",
     "annealed_langevin",
     "bits_per_dim",
+    "bound_losses",
     "churned",
     "clipped",
+    "conditions",
     "convert",
+    "corruptions",
     "cosine_table",
     "ddim",
     "ddpm",

@@ -1,4 +1,4 @@
-"""The variational bound on the likelihood, term by term (Ho et al. 2020, equations 5 and 13), and learned variances.
+"""The variational bound on the likelihood, term by term (Ho et al. 2020, equations 5 and 13).
 
 With T steps at t = i/T, s the step before, D = denoise(x_t, t), and posterior mean and variance as in `solvers.ancestral`,
 
@@ -6,13 +6,10 @@ With T steps at t = i/T, s the step before, D = denoise(x_t, t), and posterior m
     L_T     = KL(q(x_1 | x0) | N(0, prior_std^2)),                                                   (2)
     L_{i-1} = KL(q(x_s | x_t, x0) | p(x_s | x_t)):  with var_q the posterior variance, var_p the model's,
               1/2 [log(var_p / var_q) + var_q / var_p - 1 + (alpha_s (1 - ratio))^2 (x0 - D)^2 / var_p],   (3)
-    L_0     = -log of the mass that N(D, var_1) at t = 1/T gives to the bin of each pixel of 0 ... 255,    (4)
+    L_0     = -log of the mass that N(D, var_1) at t = 1/T gives to the bin of each pixel of 256 levels,  (4)
 
-in nats, summed over the pixels of an image in [-1, 1]. The variance of the model is the posterior one or the upper one (beta),
-and var_1 the posterior variance of step 2 in both, as in their program; or it is learned (Nichol and Dhariwal 2021, equation
-15), between them in its logarithm by a share v that a network says:
-
-    var_p = exp(v log upper + (1 - v) log posterior).                                                (5)
+in nats, summed over the pixels of an image in [-1, 1]. The variance of the model is one of `variance`: the posterior one or the
+upper one (beta), with the posterior variance of step 2 for var_1 in both, as in their program; or a learned one.
 """
 
 from collections.abc import Callable
@@ -25,10 +22,10 @@ from jaxtyping import Array, Float, ScalarLike
 
 from jaxdiff import checks
 from jaxdiff.diffusion.process import Process
+from jaxdiff.diffusion.variance import SHARES, Share, between, posterior_variance
 from jaxdiff.types import Denoiser, Image, PRNGKey, Scalar, Time
 
-Share = Callable[[Image, Time], Image]  # (x_t, t) -> v in [0, 1] of equation (5)
-VARIANCES = {"posterior": 0.0, "upper": 1.0}
+LEVELS = 256  # of a pixel
 
 
 class Bound(NamedTuple):
@@ -45,18 +42,19 @@ class Bound(NamedTuple):
 
 
 def variational_bound(
-    process: Process, steps: int, variance: str | Share = "upper", width: int = 16
+    process: Process, steps: int, variance: str | Share = "upper", width: int = 16, levels: int = LEVELS
 ) -> Callable[[Denoiser, Image, PRNGKey], Bound]:
-    """(denoise, x0 in [-1, 1] of 256 levels, key) -> `Bound`, an evaluation a step, `width` of them at a time.
+    """(denoise, x0 in [-1, 1] of so many levels, key) -> `Bound`, an evaluation a step, `width` of them at a time.
 
     The noise of step i is that of fold_in(key, i). ValueError for a variance that is none.
     """
     checks.instance("variational_bound", Process, "linear()", process=process)
     checks.count("variational_bound", 2, steps=steps)
     checks.count("variational_bound", width=width)
+    checks.count("variational_bound", 2, levels=levels)
     if not callable(variance):
-        checks.known("variational_bound", VARIANCES, variance=variance)
-    return partial(_bound, process, steps, variance, width)
+        checks.known("variational_bound", SHARES, variance=variance)
+    return partial(_bound, process, steps, variance, width, levels)
 
 
 def prior_term(process: Process, x0: Image) -> Scalar:
@@ -74,9 +72,9 @@ def step_term(
     return 0.5 * (jnp.log(var_p / var_q) + var_q / var_p - 1.0 + square / var_p)
 
 
-def decoder_term(x0: Image, x0_hat: Image, var: Image | ScalarLike) -> Image:
+def decoder_term(x0: Image, x0_hat: Image, var: Image | ScalarLike, levels: int = LEVELS) -> Image:
     """Equation (4) of every pixel: the outer bins reach to infinity."""
-    std, half = jnp.sqrt(var), 1.0 / 255.0
+    std, half = jnp.sqrt(var), 1.0 / (levels - 1)
     above, below = (x0 + half - x0_hat) / std, (x0 - half - x0_hat) / std
     log_cdf, log_tail = jax.scipy.stats.norm.logcdf, jax.scipy.stats.norm.logsf
     # The mass between two points, from the side on which it is not a difference of numbers near 1.
@@ -89,25 +87,15 @@ def decoder_term(x0: Image, x0_hat: Image, var: Image | ScalarLike) -> Image:
     return -log_mass
 
 
-def posterior_variance(process: Process, t: Time, s: Time) -> Scalar:
-    """sigma_s^2 (1 - ratio)."""
-    return process.sigma(s) ** 2 * process.lost(t, s)
-
-
-def upper_variance(process: Process, t: Time, s: Time) -> Scalar:
-    """sigma_t^2 (1 - ratio), DDPM's beta."""
-    return process.sigma(t) ** 2 * process.lost(t, s)
-
-
-def between(process: Process, share: Image | float, t: Time, s: Time, first: Scalar) -> Image | Scalar:
-    """Equation (5), with `first` for the posterior variance where that is 0."""
-    low = posterior_variance(process, t, s)
-    low = jnp.log(jnp.where(low > 0.0, low, first))
-    return jnp.exp(share * jnp.log(upper_variance(process, t, s)) + (1.0 - share) * low)
-
-
 def _bound(
-    process: Process, steps: int, variance, width: int, denoise: Denoiser, x0: Image, key: PRNGKey
+    process: Process,
+    steps: int,
+    variance,
+    width: int,
+    levels: int,
+    denoise: Denoiser,
+    x0: Image,
+    key: PRNGKey,
 ) -> Bound:
     x0, key = checks.floats("variational_bound", x0), checks.key("variational_bound", key)
     first = posterior_variance(process, 2.0 / steps, 1.0 / steps)
@@ -116,7 +104,7 @@ def _bound(
         t = i / steps
         noise = jax.random.normal(jax.random.fold_in(key, i), x0.shape, x0.dtype)
         x_t = process.perturb(x0, noise, t)
-        share = variance(x_t, t) if callable(variance) else VARIANCES[variance]
+        share = variance(x_t, t) if callable(variance) else SHARES[variance]
         return denoise(x_t, t), share, t, (i - 1) / steps
 
     def term(i):
@@ -126,7 +114,7 @@ def _bound(
     kls = jax.lax.map(term, jnp.arange(2, steps + 1), batch_size=width)
     x0_hat, share, t, s = seen(jnp.asarray(1))
     var = between(process, share, t, s, first) if callable(variance) else first
-    return Bound(prior_term(process, x0), kls, jnp.sum(decoder_term(x0, x0_hat, var)))
+    return Bound(prior_term(process, x0), kls, jnp.sum(decoder_term(x0, x0_hat, var, levels)))
 
 
 def _log1mexp(x: Image) -> Image:

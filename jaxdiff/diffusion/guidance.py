@@ -17,14 +17,16 @@ are no noised versions of it.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 
 from jaxdiff import checks
+from jaxdiff.diffusion.conditions import NO_CLASS
 from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.solvers import Solver
+from jaxdiff.diffusion.variance import Share
 from jaxdiff.types import Denoiser, Image, Scalar, Time
 
 __all__ = [
@@ -32,11 +34,24 @@ __all__ = [
     "classifier",
     "classifier_free",
     "inpainted",
+    "learned_variance",
     "measurement",
+    "of_class",
+    "posterior_noise",
     "repaint",
     "thresholded",
     "within",
 ]
+
+
+@runtime_checkable
+class Conditional(Protocol):
+    """A denoiser of a network that can be told more than image and time, such as y=3. (Also `share`, if it has learned
+    variances.)
+    """
+
+    def given(self, **told: Any) -> Any:
+        """The same, told this."""
 
 
 def classifier_free(denoise: Denoiser, unconditional: Denoiser, scale: float) -> Denoiser:
@@ -44,6 +59,19 @@ def classifier_free(denoise: Denoiser, unconditional: Denoiser, scale: float) ->
     checks.function("classifier_free", denoise=denoise, unconditional=unconditional)
     checks.number("classifier_free", "[0, inf)", scale=scale)
     return partial(_extrapolated, denoise, unconditional, scale)
+
+
+def of_class(score: Conditional, y: Any, scale: float = 1.0) -> Denoiser:
+    """The denoiser of class `y` of a network trained with `conditions.label`, guided by equation (1); scale 1 asks it once."""
+    checks.number("of_class", "[0, inf)", scale=scale)
+    told = score.given(y=y)
+    return told if scale == 1.0 else classifier_free(told, score.given(y=NO_CLASS), scale)
+
+
+def learned_variance(score: Conditional, y: Any = None) -> Share:
+    """The variances that a network has learned beside what it predicts, for `ddpm` and `variational_bound`; of class `y`."""
+    told: Any = score if y is None else score.given(y=y)
+    return told.share
 
 
 def autoguidance(denoise: Denoiser, worse: Denoiser, scale: float) -> Denoiser:
@@ -95,6 +123,17 @@ def measurement(
     return partial(_by_gradient, process, denoise, log_likelihood)
 
 
+def posterior_noise(
+    process: Process, noise: float, data: float = 0.25, gain: float = 1.0
+) -> Callable[[Time], Scalar]:
+    """The variance of `measurement` as a function of t for data of variance `data`: noise + gain data sigma^2 / (alpha^2 data +
+    sigma^2), with `noise` that of what is measured and `gain` a diagonal entry of A A^T: 1 of pixels, 1/k^2 of means of k x k.
+    """
+    checks.instance("posterior_noise", Process, "VP()", process=process)
+    checks.number("posterior_noise", "(0, inf)", noise=noise, data=data, gain=gain)
+    return partial(_posterior_noise, process, noise, data, gain)
+
+
 def inpainted(denoise: Denoiser, known: Any, mask: Any) -> Denoiser:
     """Equation (4): `known` in [-1, 1] where the mask is true; so samples at a time without noise have it untouched."""
     checks.function("inpainted", denoise=denoise)
@@ -136,6 +175,11 @@ def _by_gradient(process: Process, denoise: Denoiser, log_prob: Callable, x_t: I
 
     gradient, x0_hat = jax.grad(both, has_aux=True)(x_t)
     return x0_hat + process.sigma(t) ** 2 / process.alpha(t) * gradient
+
+
+def _posterior_noise(process: Process, noise: float, data: float, gain: float, t: Time) -> Scalar:
+    var = process.sigma(t) ** 2
+    return noise + gain * data * var / (process.alpha(t) ** 2 * data + var)
 
 
 def _inpainted(denoise: Denoiser, known: Image, mask: jax.Array, x_t: Image, t: Time) -> Image:

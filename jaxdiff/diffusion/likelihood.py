@@ -5,9 +5,10 @@ Along dx/dt = v(x, t), the slope of `solvers.ode`, from t = t_min to 1,
     log p_{t_min}(x) = log N(x_1; 0, prior_std^2) + integral of div v(x_t, t) dt,                    (1)
     div v = trace of dv/dx,   or e^T (dv/dx) e for a probe e with E[e e^T] = I (Hutchinson).         (2)
 
-Of images x in 0 ... 255 with uniform noise u, 2 (x + u) / 256 - 1 has the density p; a bin is 1/128 wide in each dimension, so
+Of images x of L = 256 levels, 0 ... 255, with uniform noise u, 2 (x + u) / L - 1 has the density p; a bin is 2/L wide in each
+dimension, so
 
-    bits/dim = -log2 p / d + 7                                                                       (3)
+    bits/dim = -log2 p / d + log2(L / 2)                                                             (3)
 
 is, in the mean over u, no less than the bits of the discrete image.
 """
@@ -22,11 +23,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxdiff import checks
+from jaxdiff.diffusion.bound import LEVELS
 from jaxdiff.diffusion.process import Process, concrete
 from jaxdiff.diffusion.solvers.ode import integrated, needs_diffrax, probability_flow
 from jaxdiff.types import Denoiser, Image, PRNGKey, Scalar
-
-LEVELS = 256
 
 
 class Likelihood(NamedTuple):
@@ -81,17 +81,21 @@ def flow_likelihood(
     return partial(_flow_likelihood, process, t_min, probe, rtol, atol, max_steps)
 
 
-def bits_per_dim(log_p: Any, dimensions: int) -> Any:
-    """Equation (3) of a density of images in [-1, 1]."""
+def bits_per_dim(log_p: Any, dimensions: int, levels: int = LEVELS) -> Any:
+    """Equation (3) of a density of images in [-1, 1] of so many levels."""
     checks.count("bits_per_dim", dimensions=dimensions)
-    return -log_p / (dimensions * np.log(2.0)) + np.log2(LEVELS / 2)
+    checks.count("bits_per_dim", 2, levels=levels)
+    return -log_p / (dimensions * np.log(2.0)) + np.log2(levels / 2)
 
 
-def dequantised(images: Int[Array, "..."] | Float[Array, "..."], key: PRNGKey) -> Float[Array, "..."]:
-    """Images in [0, 1] of 256 levels as points of [-1, 1]: each pixel uniform within its bin."""
-    levels = jnp.round(checks.floats("dequantised", images) * (LEVELS - 1))
-    noise = jax.random.uniform(checks.key("dequantised", key), levels.shape, levels.dtype)
-    return 2.0 * (levels + noise) / LEVELS - 1.0
+def dequantised(
+    images: Int[Array, "..."] | Float[Array, "..."], key: PRNGKey, levels: int = LEVELS
+) -> Float[Array, "..."]:
+    """Images in [0, 1] of so many levels as points of [-1, 1]: each pixel uniform within its bin."""
+    checks.count("dequantised", 2, levels=levels)
+    level = jnp.round(checks.floats("dequantised", images) * (levels - 1))
+    noise = jax.random.uniform(checks.key("dequantised", key), level.shape, level.dtype)
+    return 2.0 * (level + noise) / levels - 1.0
 
 
 def _flow_likelihood(

@@ -34,24 +34,42 @@ def denoising(process: Process, kind: Kind, weight: Weight) -> Callable[..., Los
     type that the network sees. ValueError for integers, unequal lengths, times outside [0, 1], an output of another shape, and
     a weight that is infinite at t = 1.
     """
-    checks.instance("denoising", Process, "VP()", process=process)
-    row_of(kind)
+    check_loss("denoising", process, kind)
     checks.function("denoising", weight=weight)
     _finite_weight(process, kind, weight)
     return partial(_losses, process, kind, weight)
 
 
-def _losses(process: Process, kind: Kind, weight: Weight, predict: Callable, x0, t, keys: PRNGKeys) -> Losses:
-    x0, t, keys = _examples(x0, t, keys)
+def check_loss(who: str, process: Process, kind: Kind) -> None:
+    """ValueError unless these are a process and a kind of prediction."""
+    checks.instance(who, Process, "VP()", process=process)
+    row_of(kind)
+
+
+def perturbed(process: Process, x0: Any, t: Any, keys: PRNGKeys) -> tuple[Array, Array]:
+    """(noise, x_t) of a batch, every example with the noise of its key."""
     noise = jax.vmap(lambda key: jax.random.normal(key, x0.shape[1:], x0.dtype))(keys)
-    x_t = jax.vmap(process.perturb)(x0, noise, t)
+    return noise, jax.vmap(process.perturb)(x0, noise, t)
+
+
+def squared(
+    process: Process, kind: Kind, weight: Weight, predicted: Any, x0: Any, noise: Any, t: Any
+) -> Losses:
+    """Equation (1) of a batch, for what was predicted."""
     wanted = jax.vmap(lambda x0, noise, t: target(process, kind, x0, noise, t))(x0, noise, t)
-    error = same_shape("denoising", predict(x_t, t), x0) - wanted
+    error = same_shape("denoising", predicted, x0) - wanted
     weights = jax.vmap(lambda t: weight(process, kind, t))(t)
     return (weights * jnp.mean(jnp.square(error), axis=tuple(range(1, x0.ndim)))).astype(t.dtype)
 
 
-def _examples(x0: Any, t: Any, keys: PRNGKeys) -> tuple[Array, Array, PRNGKeys]:
+def _losses(process: Process, kind: Kind, weight: Weight, predict: Callable, x0, t, keys: PRNGKeys) -> Losses:
+    x0, t, keys = examples(x0, t, keys)
+    noise, x_t = perturbed(process, x0, t, keys)
+    return squared(process, kind, weight, predict(x_t, t), x0, noise, t)
+
+
+def examples(x0: Any, t: Any, keys: PRNGKeys) -> tuple[Array, Array, PRNGKeys]:
+    """Images, times and keys of a batch; ValueError as `denoising` says."""
     x0, t = checks.floats("denoising", x0), checks.floats("denoising", t, "times")
     if x0.ndim < 2:
         raise ValueError(f"denoising takes a batch [B, ...] of images; got shape {x0.shape}.")

@@ -1,7 +1,16 @@
-"""How the times of a training batch are drawn: keys [B], one an example, -> t [B]."""
+"""How the times of a training batch are drawn: keys [B], one an example, -> t [B].
+
+Importance sampling (Nichol and Dhariwal 2021, equation 18) draws step i with a probability p_i in proportion to the root mean
+square of its last losses, and weighs its loss with 1/(T p_i), so that the mean loss stays what it is:
+
+    p_i ~ sqrt(E[L_i^2]),    weight = 1 / (T p_i).                                   (1)
+
+The losses of the past are a state that training carries, so it is an `Adaptive`: what draws them, and how they change.
+"""
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +20,32 @@ from jaxdiff import checks
 from jaxdiff.diffusion.process import Process
 from jaxdiff.types import PRNGKey, PRNGKeys, Scalar
 
-__all__ = ["discrete", "log_normal", "stratified", "uniform"]
+__all__ = ["discrete", "importance", "log_normal", "stratified", "uniform"]
 
 NoiseLevels = Callable[[PRNGKeys], Float[Array, " batch"]]
+
+
+class Adaptive(NamedTuple):
+    """Noise levels that depend on a state, a pytree of arrays: what it is at first, (state, keys [B]) -> (t [B], weights [B] of
+    their losses), and (state, t [B], losses [B]) -> the next state.
+    """
+
+    init: Callable[[], Any]
+    draw: Callable[[Any, PRNGKeys], tuple[Float[Array, " batch"], Float[Array, " batch"]]]
+    update: Callable[[Any, Float[Array, " batch"], Float[Array, " batch"]], Any]
+
+
+def adaptive(levels: NoiseLevels | Adaptive) -> Adaptive:
+    """Levels that do not change are adaptive ones with nothing for a state."""
+    if isinstance(levels, Adaptive):
+        return levels
+    checks.function("noise_levels", time=levels)
+
+    def draw(_, keys):
+        t = levels(keys)
+        return t, jnp.ones_like(t)
+
+    return Adaptive(dict, draw, lambda state, t, losses: state)
 
 
 def uniform(t_min: float = 1e-5) -> NoiseLevels:
@@ -44,6 +76,43 @@ def stratified(t_min: float = 1e-5) -> NoiseLevels:
     """
     checks.number("stratified", "(0, 1)", t_min=t_min)
     return partial(_stratified, t_min)
+
+
+def importance(steps: int = 1000, history: int = 10, uniform: float = 0.001) -> Adaptive:
+    """t = i/steps by equation (1), from the last `history` losses of every step, mixed with a share `uniform` of equal chances.
+
+    Until every step has so many losses, all have equal chances. For the losses of `bound_losses.vlb`.
+    """
+    checks.count("importance", steps=steps, history=history)
+    checks.number("importance", "(0, 1]", uniform=uniform)
+
+    def init():
+        return {"losses": jnp.zeros((steps, history)), "seen": jnp.zeros(steps, jnp.int32)}
+
+    def chances(state):
+        size = jnp.sqrt(jnp.mean(jnp.square(state["losses"]), axis=1))
+        share = size / jnp.maximum(jnp.sum(size), jnp.finfo(size.dtype).tiny)
+        known = jnp.all(state["seen"] >= history) & (jnp.sum(size) > 0)
+        return jnp.where(known, (1.0 - uniform) * share + uniform / steps, 1.0 / steps)
+
+    def draw(state, keys):
+        keys = checks.keys("importance", keys, jnp.size(keys))
+        p = chances(state)
+        below = jnp.cumsum(p)
+        u = jax.vmap(lambda key: jax.random.uniform(key))(keys) * below[-1]
+        i = jnp.minimum(jnp.searchsorted(below, u, side="right"), steps - 1)
+        return (i + 1) / steps, 1.0 / (steps * p[i])
+
+    def remember(state, one):
+        i, loss = one
+        row = jnp.append(state["losses"][i, 1:], loss)
+        return {"losses": state["losses"].at[i].set(row), "seen": state["seen"].at[i].add(1)}, None
+
+    def update(state, t, losses):
+        i = jnp.round(t * steps).astype(int) - 1
+        return jax.lax.scan(remember, state, (i, jax.lax.stop_gradient(losses).astype(jnp.float32)))[0]
+
+    return Adaptive(init, draw, update)
 
 
 def _stratified(t_min: float, keys: PRNGKeys) -> Float[Array, " batch"]:

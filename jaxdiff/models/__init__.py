@@ -10,9 +10,10 @@ from jaxdiff.models.convert import unet_from_diffusers as unet_from_diffusers
 from jaxdiff.models.lift import as_classifier as as_classifier
 from jaxdiff.models.lift import as_net as as_net
 from jaxdiff.models.lift import count as count
+from jaxdiff.models.lift import features
 from jaxdiff.models.lift import initialise as initialise
 from jaxdiff.models.preact import PreActResNet18, WideResNet
 from jaxdiff.models.resnet import ResNet50, ResNetCIFAR
 from jaxdiff.models.unet import UNet
 
-__all__ = ["CNN", "PreActResNet18", "ResNet50", "ResNetCIFAR", "UNet", "WideResNet"]
+__all__ = ["CNN", "PreActResNet18", "ResNet50", "ResNetCIFAR", "UNet", "WideResNet", "features"]

@@ -5,7 +5,8 @@ f(x) = apply(variables, x[None])[0]; under `jax.vmap` the added axis disappears 
 argument.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ from flax import linen as nn
 from jaxtyping import Array
 
 from jaxdiff import checks
-from jaxdiff.types import Classifier, Image, Logits, Net, PRNGKey, Time, Variables
+from jaxdiff.types import Classifier, Features, Image, Logits, Net, PRNGKey, Time, Variables
 
 
 def as_net(model: nn.Module, variables: Variables, **kwargs: Any) -> Net:
@@ -25,7 +26,20 @@ def as_net(model: nn.Module, variables: Variables, **kwargs: Any) -> Net:
 
 def as_classifier(model: nn.Module, variables: Variables, **kwargs: Any) -> Classifier:
     """The function (x, key) -> logits of one example in [0, 1]; a deterministic module ignores the key."""
-    return partial(_classify, *_network("as_classifier", model, variables), kwargs)
+    return LiftedClassifier(*_network("as_classifier", model, variables), kwargs)
+
+
+def features(classifier: Any) -> Features:
+    """The function x -> (features [d], logits) of a lifted classifier: what goes into its last dense layer, and what comes out.
+
+    ValueError for a function that is no lifted network, or a network that has no dense layer.
+    """
+    if not hasattr(classifier, "features"):
+        raise ValueError(
+            f"features needs the classifier of a stage, or of as_classifier; got {classifier!r:.80}. Any function "
+            "x -> (features, logits) does in its place."
+        )
+    return classifier.features
 
 
 # At the top of the module, so that what is lifted can be pickled with its module and variables.
@@ -33,11 +47,33 @@ def _net(model: nn.Module, variables: Variables, options: Mapping[str, Any], x_t
     return model.apply(variables, _batch_of_one("A network", x_t), jnp.asarray(t)[None], **options)[0]
 
 
-def _classify(
-    model: nn.Module, variables: Variables, options: Mapping[str, Any], x: Image, key: PRNGKey | None = None
-) -> Logits:
-    del key
-    return model.apply(variables, _batch_of_one("A classifier", x), **options)[0]
+@dataclass(frozen=True, eq=False)
+class LiftedClassifier:
+    """A module and its variables as a classifier of one example."""
+
+    model: nn.Module
+    variables: Variables
+    options: Mapping[str, Any]
+
+    def __call__(self, x: Image, key: PRNGKey | None = None) -> Logits:
+        """The logits."""
+        del key
+        return self.model.apply(self.variables, _batch_of_one("A classifier", x), **self.options)[0]
+
+    def features(self, x: Image) -> tuple[Array, Logits]:
+        """(what goes into the last dense layer, the logits)."""
+        seen: list[Array] = []
+
+        def watched(call: Callable, inputs: tuple, kwargs: dict, context: Any) -> Any:
+            if isinstance(context.module, nn.Dense) and context.method_name == "__call__":
+                seen.append(inputs[0])
+            return call(*inputs, **kwargs)
+
+        with nn.intercept_methods(watched):
+            logits = self(x)
+        if not seen:
+            raise ValueError(f"{type(self.model).__name__} has no dense layer to take features from.")
+        return seen[-1][0], logits
 
 
 def _batch_of_one(who: str, x: Any) -> Array:

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Int, Num
 
 from jaxdiff import checks
 from jaxdiff.floats import wide_dtype
@@ -81,11 +81,13 @@ class TimeMLP(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, t: Num[Array, " batch"]) -> Float[Array, "batch features"]:
-        """The last swish is the one each residual block applies in Ho et al., done once for all."""
+    def __call__(
+        self, t: Num[Array, " batch"], more: Float[Array, "batch features"] | float = 0.0
+    ) -> Float[Array, "batch features"]:
+        """The last swish, before which `more` is added, is the one each residual block applies in Ho et al., once for all."""
         dense = partial(nn.Dense, 4 * self.channels, dtype=self.dtype, kernel_init=ddpm_init())
         h = nn.swish(dense(name="dense1")(time_embedding(t, self.channels)))
-        return nn.swish(dense(name="dense2")(h))
+        return nn.swish(dense(name="dense2")(h) + more)
 
 
 def upsample(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch height2 width2 channels"]:
@@ -100,6 +102,9 @@ class UNet(nn.Module):
     `attention` lists the feature heights with self-attention; `out_channels` defaults to those of the
     input. Dropout draws from the stream "dropout" when `train` (see `layers.example_rngs`). `dtype` is that of
     the computation ("bfloat16"); parameters, norms' statistics, softmax and output stay in float32.
+
+    With `classes` it is told a class `y` beside the time, by an embedding that is added to the time's (Dhariwal and Nichol
+    2021): -1, or no `y` at all, is no class, with an embedding of its own (Ho and Salimans 2022).
     """
 
     channels: int = 128
@@ -110,6 +115,7 @@ class UNet(nn.Module):
     dropout: float = 0.1
     out_channels: int | None = None
     groups: int = 32
+    classes: int | None = None
     dtype: Any = None
 
     def __post_init__(self):
@@ -118,6 +124,8 @@ class UNet(nn.Module):
         check_counts("UNet", empty=True, attention=self.attention)
         if self.out_channels is not None:
             checks.count("UNet", out_channels=self.out_channels)
+        if self.classes is not None:
+            checks.count("UNet", classes=self.classes)
         checks.number("UNet", "[0, 1)", dropout=self.dropout)
         check_dtype("UNet", self.dtype)
         if self.channels < 4 or self.channels % 2:
@@ -127,11 +135,15 @@ class UNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch height width channels"], t: Num[Array, " batch"], train: bool = False
+        self,
+        x: Float[Array, "batch height width channels"],
+        t: Num[Array, " batch"],
+        y: Int[Array, " batch"] | None = None,
+        train: bool = False,
     ) -> Float[Array, "batch height width out"]:
-        """ValueError if a side does not halve levels - 1 times or the parameters are for other channels."""
+        """ValueError if a side does not halve levels - 1 times, parameters are for other channels, or there are no classes."""
         x = self._checked(x, t)
-        time = TimeMLP(self.channels, self.dtype, name="time")(t)
+        time = TimeMLP(self.channels, self.dtype, name="time")(t, self._class(y, len(x)))
         h = self._conv(self.channels, "conv_in")(x)
         skips = [h]
         last = len(self.multipliers) - 1
@@ -154,6 +166,22 @@ class UNet(nn.Module):
         h = nn.swish(GroupNorm(self.groups, name="norm_out")(h))
         out = self._conv(self.out_channels or x.shape[-1], "conv_out", kernel_init=ddpm_init(0.0))(h)
         return out.astype(x.dtype)
+
+    def _class(self, y: Array | None, batch: int) -> Array | float:
+        """What is added to the embedding of the time."""
+        if self.classes is None:
+            if y is not None:
+                raise ValueError(
+                    "This UNet knows no classes, and is told y: give it classes=10, or no condition."
+                )
+            return 0.0
+        y = jnp.full(batch, -1) if y is None else y
+        embed = nn.Embed(
+            self.classes + 1, 4 * self.channels, self.dtype, embedding_init=nn.initializers.normal(1.0), name="class"
+        )  # fmt: skip
+        return embed(
+            jnp.where(y == -1, self.classes, jnp.where((y < 0) | (y >= self.classes), self.classes + 1, y))
+        )
 
     def _conv(self, channels: int, name: str, **kwargs: Any) -> nn.Module:
         return Conv(channels, (3, 3), dtype=self.dtype, name=name, **({"kernel_init": ddpm_init()} | kwargs))

@@ -16,8 +16,21 @@ from jaxdiff.evaluate.tidy import csv_text
 from jaxdiff.study.stage import Stage
 
 RESULTS, SUMMARY, FIGURES = "results.json", "sweep.md", "figures"
-FIELDS = ("stage", "defense", "attack", "metric", "split", "step", "value", "low", "high", "n", "seconds")
-NAMED = ("stage", "defense", "attack", "metric", "split")  # what tells numbers of a variant apart
+FIELDS = (
+    "stage",
+    "source",
+    "defense",
+    "attack",
+    "metric",
+    "split",
+    "step",
+    "value",
+    "low",
+    "high",
+    "n",
+    "seconds",
+)
+NAMED = ("stage", "source", "defense", "attack", "metric", "split")  # what tells numbers of a variant apart
 CONFIDENCE = 0.95
 Row = dict[str, Any]
 
@@ -116,7 +129,9 @@ def _over_seeds(group: Sequence[Row]) -> Row:
 
 
 def _table(rows: Sequence[Row], axes: Sequence[str], names: Mapping[str, str]) -> str:
-    more = [f for f in ("defense", "attack", "split") if any(row.get(f) is not None for row in rows)]
+    more = [
+        f for f in ("source", "defense", "attack", "split") if any(row.get(f) is not None for row in rows)
+    ]
     lines = [
         [
             *(str(row[axis]) for axis in axes),
@@ -147,7 +162,7 @@ def _series(
     lines: dict[str, dict[str, Row]] = {}
     for row in rows:
         parts = [f"{names[other]} = {row[other]}" for other in others if other != axis]
-        parts += [str(row[f]) for f in ("defense", "attack") if row.get(f) is not None]
+        parts += [str(row[f]) for f in ("source", "defense", "attack") if row.get(f) is not None]
         lines.setdefault(", ".join(parts) or "all", {})[repr(row[axis])] = row
     nothing = {"mean": None, "low": None, "high": None}
     return {

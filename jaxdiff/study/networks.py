@@ -1,7 +1,7 @@
 """Networks as products: functions of one example, bound to their weights, from a Flax module and its variables."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -9,23 +9,52 @@ import jax
 import jax.numpy as jnp
 
 from jaxdiff.diffusion import Kind, Process, denoiser
+from jaxdiff.diffusion.variance import Share, predicted_half, share_half
 from jaxdiff.models import as_classifier, as_net, initialise
 from jaxdiff.study.bound import Bound
 from jaxdiff.study.parts import Later, is_part
 from jaxdiff.train import TrainState
 from jaxdiff.types import Denoiser, Image, Net, Time
 
+CARRIED = "carried"  # in the model state of training: what a loss carries, and no network knows
+
 
 @dataclass(frozen=True, eq=False)
 class ScoreModel:
     """A score network as the denoiser that it is, (x_t, t) -> E[x0 | x_t] in [-1, 1]; its process, which it offers to the part
-    that it is named in; the network itself, (x_t, t) -> what it predicts, its `kind`.
+    that it is named in; the network itself, (x_t, t) -> what it predicts, its `kind`; and what it is told beside.
     """
 
     process: Process
-    denoise: Denoiser
-    net: Net
     kind: Kind
+    whole: Callable[..., Net]  # what it is told -> (x_t, t) -> all that the network says
+    learned: bool = False  # whether that is twice the channels: variances as well
+    told: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def net(self) -> Net:
+        """(x_t, t) -> what it predicts."""
+        net = self.whole(**self.told)
+        return predicted_half(net) if self.learned else net
+
+    @property
+    def share(self) -> Share:
+        """(x_t, t) -> v, the learned variances; ValueError if it has none."""
+        if not self.learned:
+            raise ValueError(
+                "This score network has learned no variances: give it twice the out_channels, and the loss "
+                "part(bound_losses.hybrid) or vlb."
+            )
+        return share_half(self.whole(**self.told))
+
+    @property
+    def denoise(self) -> Denoiser:
+        """(x_t, t) -> E[x0 | x_t]."""
+        return denoiser(self.process, self.kind, self.net)
+
+    def given(self, **told: Any) -> "ScoreModel":
+        """The same network, told such as y=3 beside the image; without, it is told nothing."""
+        return replace(self, told={**self.told, **told})
 
     def __call__(self, x_t: Image, t: Time) -> Image:
         """E[x0 | x_t]."""
@@ -43,10 +72,12 @@ def bound_classifier(model: Any, variables: Any) -> Bound:
 
 
 def bound_score(
-    model: Any, process: Process, kind: Kind, shown: Callable[[Net], Net], variables: Any
+    model: Any, process: Process, kind: Kind, shown: Callable[[Net], Net], learned: bool, variables: Any
 ) -> Bound:
-    """The product of a score stage; `shown` says what the network sees, such as `diffusion.time_label` of it."""
-    return Bound(partial(_score_model, model, process, kind, shown), variables)
+    """The product of a score stage; `shown` says what the network sees, such as `diffusion.time_label` of it, `learned` whether
+    it has twice the channels of an image, for variances.
+    """
+    return Bound(partial(_score_model, model, process, kind, shown, learned), variables)
 
 
 def shown_by(label: Later, process: Process) -> Callable[[Net], Net]:
@@ -60,9 +91,11 @@ def shown_by(label: Later, process: Process) -> Callable[[Net], Net]:
 
 
 def final_variables(state: TrainState) -> dict[str, Any]:
-    """What a training run is for: the parameters averaged with the largest decay, or the last ones if there are no averages."""
+    """What a training run is for: the parameters averaged with the largest decay, or the last ones if there are no averages,
+    and what the network updates by itself.
+    """
     params = state.ema[max(state.ema, key=float)] if state.ema else state.params
-    return {"params": params, **state.model_state}
+    return {"params": params, **{name: v for name, v in state.model_state.items() if name != CARRIED}}
 
 
 def example_inputs(image_shape: tuple[int, ...], times: bool) -> tuple[Any, ...]:
@@ -79,15 +112,35 @@ def shapes_of(model: Any, inputs: tuple[Any, ...]) -> dict[str, Any]:
 
 def check_output(who: str, model: Any, inputs: tuple[Any, ...], wanted: tuple[int, ...]) -> dict[str, Any]:
     """The variables of a network as shapes; ValueError unless its output for one example has the shape `wanted`."""
-    variables = shapes_of(model, inputs)
-    out = jax.eval_shape(lambda v: model.apply(v, *inputs), variables)
-    if out.shape != (1, *wanted):
-        raise ValueError(f"{who} has the output {list(out.shape[1:])}; for these data it is {list(wanted)}.")
+    variables, out = shapes_of(model, inputs), output_shape(model, inputs)
+    if out != wanted:
+        raise ValueError(f"{who} has the output {list(out)}; for these data it is {list(wanted)}.")
     return variables
 
 
+def check_score(model: Any, inputs: tuple[Any, ...]) -> tuple[dict[str, Any], bool]:
+    """(the variables of a score network as shapes, whether it has learned variances); ValueError unless its output is that of
+    images, or has twice their channels.
+    """
+    *sides, channels = inputs[0].shape[1:]
+    learned = output_shape(model, inputs) == (*sides, 2 * channels)
+    wanted = (*sides, 2 * channels if learned else channels)
+    return check_output("The score network", model, inputs, wanted), learned
+
+
+def output_shape(model: Any, inputs: tuple[Any, ...]) -> tuple[int, ...]:
+    """That of a network for one example."""
+    variables = shapes_of(model, inputs)
+    return jax.eval_shape(lambda v: model.apply(v, *inputs), variables).shape[1:]
+
+
 def _score_model(
-    model: Any, process: Process, kind: Kind, shown: Callable[[Net], Net], variables: Any
+    model: Any, process: Process, kind: Kind, shown: Callable[[Net], Net], learned: bool, variables: Any
 ) -> ScoreModel:
-    net = shown(as_net(model, variables))
-    return ScoreModel(process, denoiser(process, kind, net), net, kind)
+    whole = lambda **told: shown(as_net(model, variables, **_batch_of_one(told)))
+    denoiser(process, kind, whole())  # says now if it can be none
+    return ScoreModel(process, kind, whole, learned)
+
+
+def _batch_of_one(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: jnp.asarray(value)[None] for name, value in told.items()}

@@ -138,6 +138,14 @@ def asked(tree: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for value in inner for name in asked(value)))
 
 
+def takes(tree: Any, name: str) -> bool:
+    """Whether a part of a tree has a parameter of this name that it leaves to the context."""
+    if is_part(tree) and name in _parameters(tree["name"]) and tree.get(name) is None:
+        return True
+    inner = tree.values() if _is_mapping(tree) else tree if isinstance(tree, list | tuple) else ()
+    return any(takes(value, name) for value in inner)
+
+
 def lasting(tree: Any) -> Any:
     """The tree without the fields that no product depends on."""
     if isinstance(tree, list | tuple):

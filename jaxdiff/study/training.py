@@ -18,7 +18,7 @@ from jaxdiff.keys import purpose
 from jaxdiff.models import initialise
 from jaxdiff.study.held_out import HeldOut
 from jaxdiff.study.longer import CHECKPOINTS, METRICS, adopt
-from jaxdiff.study.networks import final_variables
+from jaxdiff.study.networks import CARRIED, final_variables
 from jaxdiff.study.parts import Aside, Later
 from jaxdiff.study.study import Run
 from jaxdiff.train import (
@@ -107,7 +107,7 @@ def training(
 
 class Problem(NamedTuple):
     """What is trained: a network for `inputs` on data, by a loss; `measure(variables, batch, key)` gives per-example metrics
-    of the held-out part, if there is one.
+    of the held-out part, if there is one; `carried` is the first state of the loss itself, such as losses of the past.
     """
 
     model: Any
@@ -116,6 +116,7 @@ class Problem(NamedTuple):
     loss: Loss
     held_out: Dataset | None = None
     measure: Callable[..., dict[str, Any]] | None = None
+    carried: Mapping[str, Any] = {}
 
 
 def trained(run: Run, told: Training, problem: Problem) -> Any:
@@ -158,7 +159,8 @@ def first_state(told: Training, problem: Problem, run: Run | None = None) -> Tra
     """The state of step 0."""
     key = jax.random.key(0) if run is None else run.key
     params, model_state = initialise(problem.model, purpose(key, "initialise"), *problem.inputs)
-    return init_state(params, told.optimizer, told.ema_decays, model_state)
+    carried = {CARRIED: problem.carried} if problem.carried else {}
+    return init_state(params, told.optimizer, told.ema_decays, {**model_state, **carried})
 
 
 def check_trained(told: Training, problem: Problem) -> None:

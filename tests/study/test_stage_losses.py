@@ -11,14 +11,14 @@ from jaxdiff import diffusion
 from jaxdiff.attacks import cross_entropy, fgsm, kl, linf, pgd, untargeted
 from jaxdiff.data import augment
 from jaxdiff.defenses import training
-from jaxdiff.diffusion import noise_levels, time_label, weights
+from jaxdiff.diffusion import conditions, denoising, noise_levels, time_label, weights
 from jaxdiff.keys import example_keys, purpose
 from jaxdiff.models import initialise
 from jaxdiff.models.preact import PreActResNet
 from jaxdiff.study.networks import final_variables
 from jaxdiff.study.tasks.classifier import repeated
 from jaxdiff.study.tasks.classifier import training_loss as classifier_loss
-from jaxdiff.study.tasks.score import score_losses, training_loss
+from jaxdiff.study.tasks.score import training_loss
 from jaxdiff.train import TrainState, init_state, make_step, optimizer
 
 VP = diffusion.VP()
@@ -40,7 +40,10 @@ def score_loss(kind, answer, time=None, weight=None, model=None):
     time, weight = time or noise_levels.uniform(1e-3), weight or weights.simple()
     return training_loss(
         model or Exact(answer),
-        score_losses(VP, kind, weight, time, lambda net: time_label(net, 999.0)),
+        denoising(VP, kind, weight),
+        noise_levels.adaptive(time),
+        lambda net: time_label(net, 999.0),
+        conditions.nothing(),
         augment.none(),
     )
 

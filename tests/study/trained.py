@@ -32,7 +32,7 @@ def score(**more):
         "process": part(diffusion.VP),
         "kind": "eps",
         "label": part(diffusion.time_label, scale=999.0),
-        "weight": part(diffusion.weights.simple),
+        "loss": part(diffusion.denoising, weight=part(diffusion.weights.simple)),
         "time": part(diffusion.noise_levels.uniform),
         "train": training(),
     }

@@ -29,6 +29,7 @@ from jaxdiff import checks
 from jaxdiff.diffusion.denoiser import score
 from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.solvers.solver import Solver, both, finite_drift, memoryless
+from jaxdiff.diffusion.variance import Share, between
 from jaxdiff.types import Denoiser, Image, Scalar, Time
 
 __all__ = ["ddim", "ddpm", "euler_maruyama", "reverse_diffusion"]
@@ -41,9 +42,13 @@ def ddim(process: Process, eta: float = 0.0) -> Solver:
     return memoryless(partial(_ancestral, process, eta, "posterior"))
 
 
-def ddpm(process: Process, variance: str = "posterior") -> Solver:
-    """Ancestral sampling (Ho et al. 2020, algorithm 2) with the "posterior" or the "upper" variance, equation (2)."""
+def ddpm(process: Process, variance: str | Share = "posterior") -> Solver:
+    """Ancestral sampling (Ho et al. 2020, algorithm 2) with the "posterior" or the "upper" variance, equation (2), or with
+    learned ones: a function (x_t, t) -> v of `variance` (Nichol and Dhariwal 2021), such as that of a `ScoreModel`.
+    """
     checks.instance("ddpm", Process, "VP()", process=process)
+    if callable(variance):
+        return memoryless(partial(_learned, process, variance))
     checks.known("ddpm", STDS, variance=variance)
     return memoryless(partial(_ancestral, process, 1.0, variance))
 
@@ -81,14 +86,27 @@ STDS = {"posterior": _posterior_std, "upper": _upper_std}
 
 
 def _ancestral(process: Process, eta: float, variance: str, denoise: Denoiser, x, t, s, key) -> Image:
-    """Equation (1), with lost = 1 - ratio."""
-    x0_hat, noise_hat = both(process, denoise, x, t)
-    lost = process.lost(t, s)
-    kept = process.sigma(s) * jnp.sqrt(1.0 - eta**2 * lost)
-    mean = process.alpha(s) * x0_hat + kept * noise_hat
+    """Equation (1)."""
+    mean = _mean(process, eta, denoise, x, t, s)
     if eta == 0.0:
         return mean
-    return mean + eta * STDS[variance](process, t, s, lost) * jax.random.normal(key, x.shape, x.dtype)
+    std = STDS[variance](process, t, s, process.lost(t, s))
+    return mean + eta * std * jax.random.normal(key, x.shape, x.dtype)
+
+
+def _mean(process: Process, eta: float, denoise: Denoiser, x, t, s) -> Image:
+    """Equation (1) without its noise."""
+    x0_hat, noise_hat = both(process, denoise, x, t)
+    kept = process.sigma(s) * jnp.sqrt(1.0 - eta**2 * process.lost(t, s))
+    return process.alpha(s) * x0_hat + kept * noise_hat
+
+
+def _learned(process: Process, share: Share, denoise: Denoiser, x, t, s, key) -> Image:
+    """Equation (1) at eta = 1 with a std between those of equation (2)."""
+    tiny = jnp.finfo(jnp.result_type(float, t)).tiny  # of the last step, to s = 0, which is the mean
+    std = jnp.sqrt(between(process, share(x, t), t, s, first=tiny))
+    std = jnp.where(process.sigma(s) > 0, std, 0.0)
+    return _mean(process, 1.0, denoise, x, t, s) + std * jax.random.normal(key, x.shape, x.dtype)
 
 
 def _reverse_sde(process: Process, noise_removal: bool, denoise: Denoiser, x, t, s, key) -> Image:

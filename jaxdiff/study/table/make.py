@@ -8,6 +8,7 @@ from typing import Any
 from jaxdiff import evaluate
 from jaxdiff.evaluate.atomic import write_text
 from jaxdiff.evaluate.fingerprints import plain
+from jaxdiff.study.drawing import Samples
 from jaxdiff.study.study import Made
 from jaxdiff.study.table.contents import Contents
 from jaxdiff.study.table.examine import examined, matching
@@ -25,7 +26,7 @@ def make_table(
     setting: Setting,
     folder: Path,
     made: Mapping[str, Made],
-    pictures: Sequence[Mapping[str, Path]],
+    pictures: Sequence[Samples],
     config: Any,
     seed: int,
 ) -> list[dict[str, Any]]:
@@ -39,7 +40,7 @@ def make_table(
     sections, drawn = _examinations(told, setting, evaluation, rows)
     figures |= drawn
     for each in pictures:
-        figures = dict(each) | figures
+        figures = dict(each.pictures) | figures
     report = write_table(
         folder,
         f"Robustness on {setting.data.name}",

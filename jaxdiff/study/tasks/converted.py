@@ -16,7 +16,14 @@ from jaxdiff.diffusion import Kind, Process
 from jaxdiff.diffusion.prediction import row_of
 from jaxdiff.models import load_npz
 from jaxdiff.study.names import function_of
-from jaxdiff.study.networks import bound_classifier, bound_score, check_output, example_inputs, shown_by
+from jaxdiff.study.networks import (
+    bound_classifier,
+    bound_score,
+    check_output,
+    check_score,
+    example_inputs,
+    shown_by,
+)
 from jaxdiff.study.parts import Later
 from jaxdiff.study.study import Plan
 
@@ -53,9 +60,9 @@ def converted_score(
     row_of(kind)
     dataset = data("train")
     inputs = example_inputs(dataset.image_shape, times=True)
-    shapes = check_output("The score network", model, inputs, dataset.image_shape)
+    shapes, learned = check_score(model, inputs)
     variables = _converted(model, weights, converter, sha256, shapes)
-    product = bound_score(model, process, kind, shown_by(label, process), variables)
+    product = bound_score(model, process, kind, shown_by(label, process), learned, variables)
     return Plan(product, lambda run: product)
 
 

@@ -1,7 +1,7 @@
 """The stage that draws samples from a score network: a grid, a denoising trajectory, and the images as an array."""
 
-from collections.abc import Callable
-from pathlib import Path
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -10,24 +10,27 @@ import numpy as np
 
 from jaxdiff import checks
 from jaxdiff.data.dataset import Dataset
-from jaxdiff.diffusion import Process, Solver, from_network, prior, sample, trajectory
+from jaxdiff.diffusion import Process, prior, sample, trajectory
+from jaxdiff.diffusion.conditions import NO_CLASS
 from jaxdiff.evaluate import image_grid, trajectory_strip
+from jaxdiff.evaluate.atomic import write_text
 from jaxdiff.keys import example_keys, purpose
-from jaxdiff.study.parts import Aside, Later
+from jaxdiff.study.drawing import SAMPLES, Samples, each, once, planned_samples, seen, shapes
+from jaxdiff.study.parts import Aside, Later, takes
 from jaxdiff.study.study import Plan, Run
 from jaxdiff.study.table.run import rounded, width
-from jaxdiff.train import data_mesh, spread
 
-SAMPLES, STATES = "samples", "trajectory"
+STATES, SHOWN = "trajectory", 100
 
 
 def samples(
     data: Callable[[str], Dataset],
     denoise: Later,
     process: Process,
-    solver: Solver,
+    solver: Later,
     ts: Any,
     n: int = 64,
+    labels: Sequence[int] = (),
     rows: int = 4,
     columns: Aside[int] = 9,
     batch_size: Aside[int] = 64,
@@ -36,61 +39,93 @@ def samples(
     """n samples of the denoiser `denoise`, such as "@score" or part(diffusion.clipped, denoise="@score", clip=1.0), by whose
     process they are drawn.
 
-    Sample i is the same whatever n is, and with `slots` given whatever the batch size. The product is {caption: picture}: the
-    first hundred, and how the first `rows` come out of noise, at `columns` times. Samples that are not finite are said.
+    With `labels` sample i is of class labels[i mod their number]: every part with a parameter `y` is given it, such as
+    part(guidance.of_class, score="@score", scale=2.0). Sample i is the same whatever n is, and with `slots` given whatever the
+    batch size. The product are the `Samples`; drawn are the first hundred, and how the first `rows` come out of noise, at
+    `columns` times. results.json says how often the denoiser was asked; samples that are not finite are said.
     """
     checks.count("samples", n=n, rows=rows)
     checks.count("samples", least=2, columns=columns)
-    shape, size, width_ = data("train").image_shape, rounded(batch_size), width(slots, batch_size)
+    dataset = data("train")
+    shape, size, width_ = dataset.image_shape, rounded(batch_size), width(slots, batch_size)
+    asked_for = classes_asked(labels, n, dataset.num_classes, denoise, solver)
 
-    def one(solve: Callable, arrays: Any, key: jax.Array) -> jax.Array:
+    def one(solve: Callable, arrays: Any, example: Any, watched: Callable = lambda f: f) -> jax.Array:
+        key, y = example
+        told = {"y": y} if asked_for else {}
         noise_key, solve_key = jax.random.split(key)
         x = prior(process, ts, shape, noise_key)
-        return _seen(solve(solver, denoise(arrays), x, ts, solve_key))
+        denoiser = watched(denoise(arrays[0], **told))
+        return seen(solve(solver(arrays[1], **told), denoiser, x, ts, solve_key))
 
-    jax.eval_shape(lambda arrays: one(sample, arrays, jax.random.key(0)), denoise.arrays)
+    arrays_now = lambda: (denoise.arrays, solver.arrays)
+    first = (jax.random.key(0), jnp.asarray(0))
+    jax.eval_shape(lambda arrays: one(sample, arrays, first), shapes(arrays_now()))
 
-    def make(run: Run) -> dict[str, Path]:
-        arrays = denoise.arrays
-        keys = lambda ids: example_keys(purpose(run.key, "samples"), ids)
-        images = _once(run.folder / f"{SAMPLES}.npy", lambda: _drawn(one, arrays, keys, n, size, width_))
-        all_of = jax.jit(lambda arrays, keys: jax.vmap(lambda key: one(trajectory, arrays, key))(keys))
-        states = _once(run.folder / f"{STATES}.npy", lambda: all_of(arrays, keys(jnp.arange(rows))))
+    def make(run: Run) -> Samples:
+        arrays = arrays_now()
+        ids = jnp.arange(n)
+        keys = example_keys(purpose(run.key, "samples"), ids)
+        classes = jnp.asarray(asked_for or (NO_CLASS,) * n)
+        draw = lambda: each(
+            lambda arrays, e: one(sample, arrays, e), arrays, (keys, classes), size, width_, "sampling"
+        )
+        images = once(run.folder / SAMPLES, draw)
+        all_of = jax.jit(lambda arrays, *e: jax.vmap(lambda *e: one(trajectory, arrays, e))(*e))
+        states = once(run.folder / f"{STATES}.npy", lambda: all_of(arrays, keys[:rows], classes[:rows]))
         places = np.unique(np.linspace(0, len(ts) - 1, columns).round().astype(int))
         strip = trajectory_strip(states[:, places], np.asarray(ts)[places], run.folder / f"{STATES}.png")
-        grid = image_grid(images[:100], run.folder / f"{SAMPLES}.png")
-        broken = int((~np.isfinite(images).reshape(n, -1).all(1)).sum())
-        if broken:
-            print(
-                f"WARNING: {broken} of {n} samples are not finite; their pixels are magenta in the pictures."
-            )
-        return {
-            f"Samples ({run.name})": grid,
-            f"Denoising, from noise (t = 1) to image (t = 0) ({run.name})": strip,
-        }
+        names = [dataset.label_names[y] for y in asked_for[:SHOWN]] or None
+        grid = image_grid(images[:SHOWN], run.folder / "samples.png", labels=names)
+        calls = evaluations(lambda watched: one(sample, arrays, (keys[0], classes[0]), watched))
+        asked = {"metric": "evaluations", "value": calls, "n": 1}
+        write_text(run.folder / "results.json", json.dumps([asked], indent=2) + "\n")
+        _say_broken(images)
+        return Samples(
+            run.name,
+            images,
+            {
+                f"Samples ({run.name})": grid,
+                f"Denoising, from noise (t = 1) to image (t = 0) ({run.name})": strip,
+            },
+            asked_for,
+        )
 
-    return Plan({}, make)
-
-
-def _drawn(one: Callable, arrays: Any, keys: Callable, n: int, size: int, width: int) -> np.ndarray:
-    from tqdm import tqdm
-
-    drawn = spread(
-        lambda arrays, keys: jax.vmap(lambda key: one(sample, arrays, key))(keys), data_mesh(), width
-    )
-    starts = tqdm(range(0, n, size), desc="sampling", unit="batch")
-    return np.concatenate([jax.device_get(drawn(arrays, keys(jnp.arange(i, i + size)))) for i in starts])[:n]
+    return Plan(planned_samples(n, shape, asked_for), make)
 
 
-def _once(path: Path, make: Callable[[], Any]) -> np.ndarray:
-    """The array in a file, made if it is not there."""
-    if not path.exists():
-        fresh = path.with_name(f".{path.name}")
-        np.save(fresh, jax.device_get(make()))
-        fresh.replace(path)
-    return np.load(path)
+def classes_asked(labels: Sequence[int], n: int, classes: int, *parts: Later) -> tuple[int, ...]:
+    """The class of each of n samples, or none; ValueError for labels that are no classes, or that no part takes."""
+    if not labels:
+        return ()
+    for label in labels:
+        checks.count("labels", 0, classes - 1, label=label)
+    if not any(takes(each.spec, "y") for each in parts):
+        raise ValueError(
+            "There are labels, but no part that takes a class: denoise=part(diffusion.guidance.of_class, score='@score')."
+        )
+    return tuple(int(labels[i % len(labels)]) for i in range(n))
 
 
-def _seen(x: jax.Array) -> jax.Array:
-    """[-1, 1] -> [0, 1], clipped: for pictures. What is not finite is NaN, so that it is seen and counted."""
-    return jnp.where(jnp.isfinite(x), jnp.clip(from_network(x), 0.0, 1.0), jnp.nan)
+def evaluations(run: Callable[[Callable], Any]) -> int:
+    """How often a function is asked in a run that is given how to watch it: counted as it runs, in loops as well."""
+    calls = []
+
+    def watched(f: Callable) -> Callable:
+        def asked(*arguments: Any) -> Any:
+            jax.debug.callback(lambda: calls.append(1))
+            return f(*arguments)
+
+        return asked
+
+    jax.block_until_ready(jax.jit(lambda: run(watched))())
+    jax.effects_barrier()
+    return len(calls)
+
+
+def _say_broken(images: np.ndarray) -> None:
+    broken = int((~np.isfinite(images).reshape(len(images), -1).all(1)).sum())
+    if broken:
+        print(
+            f"WARNING: {broken} of {len(images)} samples are not finite; their pixels are magenta in the pictures."
+        )

@@ -1,0 +1,40 @@
+"""Fashion-MNIST drawn by class, and how good it is, on two cores within an hour: configs/generate_digits.py on a larger set.
+
+    python experiments/run.py --config=configs/generate_fashion_mnist.py --workdir=runs/generate_fashion_mnist
+
+The data set is TFDS's `fashion_mnist`, prepared as array_record. The numbers to expect are in docs/generation.md. Variant
+"smoke": a minute or two.
+"""
+
+from generation import adam, adamw, classifier, measured, restorations, samples, score, training
+from ml_collections import ConfigDict
+
+from jaxdiff import data, models
+from jaxdiff.data import augment
+from jaxdiff.study import part, study
+
+MEAN, STD = (0.286,), (0.353,)
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """The config of a variant: "", or "smoke"."""
+    size = (
+        {"channels": 8, "multipliers": (1, 2)}
+        if variant == "smoke"
+        else {"channels": 32, "multipliers": (1, 2, 2)}
+    )
+    unet = part(models.UNet, blocks=1, attention=(7,), dropout=0.0, groups=8, classes=10, **size)
+    cnn = part(models.CNN, channels=(32, 64, 128, 128), mean=MEAN, std=STD)
+    flip = lambda: (part(augment.flip),)
+    return study(
+        variant,
+        seed=0,
+        data=part(data.dataset.tfds, dataset="fashion_mnist"),
+        stages={
+            "score": score(unet, training(adam(1e-3, 500), 15_000, 128, 0.999), augment=flip()),
+            "classifier": classifier(cnn, training(adamw(2e-3, 500), 3000, 128, 0.99), flip()),
+            "samples": samples(n=2000, scale=1.5, steps=30),
+            **restorations(steps=100),
+            **measured(n=2000, likelihoods=64),
+        },
+    )
