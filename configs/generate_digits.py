@@ -33,7 +33,7 @@ def get_config(variant: str = "") -> ConfigDict:
         seed=0,
         data=part(data.dataset.digits),
         stages={
-            "score": score(unet, training(adam(3e-3, 200), 6000, 128, 0.999)),
+            "score": score(unet, training(adam(3e-3, 200), 3000, 64, 0.995), kind="v"),
             "classifier": classifier(
                 cnn, training(adamw(3e-3, 100), 600, 128, 0.99), (part(augment.noise, std=0.17),)
             ),

@@ -18,12 +18,17 @@ MEAN, STD = (0.286,), (0.353,)
 
 def get_config(variant: str = "") -> ConfigDict:
     """The config of a variant: "", or "smoke"."""
-    size = (
-        {"channels": 8, "multipliers": (1, 2)}
-        if variant == "smoke"
-        else {"channels": 32, "multipliers": (1, 2, 2)}
+    unet = part(
+        models.UNet,
+        channels=8 if variant == "smoke" else 32,
+        multipliers=(1, 2),
+        blocks=1,
+        attention=(7,),
+        dropout=0.0,
+        groups=8,
+        classes=10,
+        patch=2,
     )
-    unet = part(models.UNet, blocks=1, attention=(7,), dropout=0.0, groups=8, classes=10, **size)
     cnn = part(models.CNN, channels=(32, 64, 128, 128), mean=MEAN, std=STD)
     flip = lambda: (part(augment.flip),)
     return study(
@@ -31,7 +36,7 @@ def get_config(variant: str = "") -> ConfigDict:
         seed=0,
         data=part(data.dataset.tfds, dataset="fashion_mnist"),
         stages={
-            "score": score(unet, training(adam(1e-3, 500), 15_000, 128, 0.999), augment=flip()),
+            "score": score(unet, training(adam(2e-3, 500), 9000, 64, 0.999), kind="v", augment=flip()),
             "classifier": classifier(cnn, training(adamw(2e-3, 500), 3000, 128, 0.99), flip()),
             "samples": samples(n=2000, scale=1.5, steps=30),
             **restorations(steps=100),

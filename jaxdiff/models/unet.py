@@ -95,6 +95,22 @@ def upsample(x: Float[Array, "batch height width channels"]) -> Float[Array, "ba
     return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
 
 
+def patches(x: Float[Array, "batch height width channels"], size: int) -> Features:
+    """Squares of size x size pixels as channels."""
+    batch, height, width, channels = x.shape
+    squares = x.reshape(batch, height // size, size, width // size, size, channels)
+    return squares.transpose(0, 1, 3, 2, 4, 5).reshape(
+        batch, height // size, width // size, size * size * channels
+    )
+
+
+def whole(h: Features, size: int) -> Float[Array, "batch height width channels"]:
+    """The inverse of `patches`."""
+    batch, height, width, channels = h.shape
+    squares = h.reshape(batch, height, width, size, size, channels // size**2)
+    return squares.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height * size, width * size, -1)
+
+
 class UNet(nn.Module):
     """The UNet of DDPM; `t` is the label fed to the embedding (0 .. 999 for DDPM).
 
@@ -104,7 +120,9 @@ class UNet(nn.Module):
     the computation ("bfloat16"); parameters, norms' statistics, softmax and output stay in float32.
 
     With `classes` it is told a class `y` beside the time, by an embedding that is added to the time's (Dhariwal and Nichol
-    2021): -1, or no `y` at all, is no class, with an embedding of its own (Ho and Salimans 2022).
+    2021): -1, or no `y` at all, is no class, with an embedding of its own (Ho and Salimans 2022). With `patch` the network
+    works on squares of patch x patch pixels, which are its channels (Luhman and Luhman 2022, arXiv 2207.04316): the sides
+    are so much smaller, and a step so much faster.
     """
 
     channels: int = 128
@@ -116,11 +134,13 @@ class UNet(nn.Module):
     out_channels: int | None = None
     groups: int = 32
     classes: int | None = None
+    patch: int = 1
     dtype: Any = None
 
     def __post_init__(self):
         check_counts("UNet", multipliers=self.multipliers)
         checks.count("UNet", channels=self.channels, blocks=self.blocks, heads=self.heads, groups=self.groups)
+        checks.count("UNet", patch=self.patch)
         check_counts("UNet", empty=True, attention=self.attention)
         if self.out_channels is not None:
             checks.count("UNet", out_channels=self.out_channels)
@@ -144,7 +164,7 @@ class UNet(nn.Module):
         """ValueError if a side does not halve levels - 1 times, parameters are for other channels, or there are no classes."""
         x = self._checked(x, t)
         time = TimeMLP(self.channels, self.dtype, name="time")(t, self._class(y, len(x)))
-        h = self._conv(self.channels, "conv_in")(x)
+        h = self._conv(self.channels, "conv_in")(patches(x, self.patch))
         skips = [h]
         last = len(self.multipliers) - 1
         for level, multiplier in enumerate(self.multipliers):
@@ -164,8 +184,9 @@ class UNet(nn.Module):
             if level > 0:
                 h = self._conv(h.shape[-1], f"up{level}_upsample")(upsample(h))
         h = nn.swish(GroupNorm(self.groups, name="norm_out")(h))
-        out = self._conv(self.out_channels or x.shape[-1], "conv_out", kernel_init=ddpm_init(0.0))(h)
-        return out.astype(x.dtype)
+        channels = (self.out_channels or x.shape[-1]) * self.patch**2
+        out = self._conv(channels, "conv_out", kernel_init=ddpm_init(0.0))(h)
+        return whole(out, self.patch).astype(x.dtype)
 
     def _class(self, y: Array | None, batch: int) -> Array | float:
         """What is added to the embedding of the time."""
@@ -201,13 +222,14 @@ class UNet(nn.Module):
         if jnp.shape(t) != x.shape[:1]:
             raise ValueError(f"UNet takes a time for each of the {len(x)} images; got shape {jnp.shape(t)}.")
         halvings = len(self.multipliers) - 1
-        if any(side % 2**halvings for side in x.shape[1:3]):
+        least = self.patch * 2**halvings
+        if any(side % least for side in x.shape[1:3]):
             raise ValueError(
-                f"UNet with {halvings + 1} levels needs sides divisible by {2**halvings}; "
-                f"got {x.shape[1:3]}. Pad the images or give fewer multipliers."
+                f"UNet with {halvings + 1} levels{f' and patch {self.patch}' * (self.patch > 1)} needs sides divisible by "
+                f"{least}; got {x.shape[1:3]}. Pad the images or give fewer multipliers."
             )
         if self.has_variable("params", "conv_in"):
-            known = self.get_variable("params", "conv_in")["kernel"].shape[2]
+            known = self.get_variable("params", "conv_in")["kernel"].shape[2] // self.patch**2
             if known != x.shape[-1]:
                 raise ValueError(f"UNet parameters are for {known} channels; got images of shape {x.shape}.")
         return x
