@@ -79,14 +79,17 @@ def karras(
         levels = np.array([sigma_max])
     else:
         levels = np.linspace(sigma_max ** (1.0 / rho), sigma_min ** (1.0 / rho), steps) ** rho
-    least, most = (float(jnp.exp(-0.5 * process.logsnr(t))) for t in (0.0, 1.0))
+    least, most = (concrete(lambda t: jnp.exp(-0.5 * process.logsnr(t)), t) for t in (0.0, 1.0))
+    if least is None or most is None:
+        raise ValueError("karras needs a process whose levels are known numbers, and not traced ones.")
     if not (least < sigma_min <= sigma_max and levels[0] <= most * (1.0 + 1e-6)):
         raise ValueError(
             f"karras needs levels from sigma_max down to sigma_min that the process has, {most:.4g} to {least:.4g}; got "
             f"{sigma_max:g} and {sigma_min:g}."
         )
-    found = jax.vmap(process.time)(-2.0 * jnp.log(jnp.asarray(np.minimum(levels, most))))
-    return jnp.append(found, 0.0)
+    with jax.ensure_compile_time_eval():  # a grid is known while something else is traced
+        found = jax.vmap(process.time)(-2.0 * jnp.log(jnp.asarray(np.minimum(levels, most))))
+        return jnp.append(found, 0.0)
 
 
 def times(who: str, ts: TimesLike, dtype: Any = None) -> Times | np.ndarray:

@@ -147,14 +147,17 @@ def thresholded(denoise: Denoiser, quantile: float = 0.995) -> Denoiser:
     return partial(_thresholded, denoise, quantile)
 
 
-def repaint(process: Process, solver: Solver, known: Any, mask: Any, repeats: int = 10) -> Solver:
+def repaint(
+    process: Process, solver: Solver, known: Any, mask: Any, repeats: int = 10, jump: int = 1
+) -> Solver:
     """A solver of what is not known (Lugmayr et al. 2022, algorithm 1): after each step the known pixels, noised to that time,
-    take their place, and the step is made `repeats` times, with noise back up to t between them.
+    take their place. An interval of the grid is gone down in `jump` equal steps, `repeats` times, with noise back up to its
+    begin between them: their resampling with jumps of so many steps.
     """
     checks.instance("repaint", Process, "VP()", process=process)
     checks.instance("repaint", Solver, "ddpm(process)", solver=solver)
-    checks.count("repaint", repeats=repeats)
-    step = partial(_repainted, process, solver, jnp.asarray(known), _mask("repaint", mask), repeats)
+    checks.count("repaint", repeats=repeats, jump=jump)
+    step = partial(_repainted, process, solver, jnp.asarray(known), _mask("repaint", mask), repeats, jump)
     return Solver(solver.init, step, solver.check)
 
 
@@ -193,24 +196,32 @@ def _thresholded(denoise: Denoiser, quantile: float, x_t: Image, t: Time) -> Ima
 
 
 def _repainted(
-    process, solver, known, mask, repeats, denoise: Denoiser, x, carry, t, s, key
+    process, solver, known, mask, repeats, jump, denoise: Denoiser, x, carry, t, s, key
 ) -> tuple[Image, Any]:
     a, b = process.transition(t, s)
+    ends = jnp.linspace(t, s, jump + 1)
+    known = known.astype(x.dtype)
 
-    def once(x, key):
-        step_key, known_key = jax.random.split(key)
-        x_s, after = solver.step(denoise, x, carry, t, s, step_key)
+    def once(state, i):
+        x, carry, key = state
+        step_key, known_key = jax.random.split(jax.random.fold_in(key, i))
+        x_s, carry = solver.step(denoise, x, carry, ends[i], ends[i + 1], step_key)
         noise = jax.random.normal(known_key, x.shape, x.dtype)
-        return jnp.where(mask, process.perturb(known.astype(x.dtype), noise, s), x_s.astype(x.dtype)), after
+        x_s = jnp.where(mask, process.perturb(known, noise, ends[i + 1]), x_s.astype(x.dtype))
+        return (x_s, carry, key), None
+
+    def down(x, key):
+        (x, after, _), _ = jax.lax.scan(once, (x, carry, key), jnp.arange(jump))
+        return x, after
 
     def again(x, key):
-        down, up = jax.random.split(key)
-        x_s, _ = once(x, down)
+        down_key, up = jax.random.split(key)
+        x_s, _ = down(x, down_key)
         return (a * x_s + b * jax.random.normal(up, x.shape, x.dtype)).astype(x.dtype), None
 
     first, last = jax.random.split(key)
     x, _ = jax.lax.scan(again, x, jax.random.split(first, repeats - 1))
-    return once(x, last)
+    return down(x, last)
 
 
 def _mask(who: str, mask: Any) -> jax.Array:

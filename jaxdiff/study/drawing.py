@@ -60,6 +60,12 @@ def seen(x: jax.Array) -> jax.Array:
     return jnp.where(jnp.isfinite(x), jnp.clip(from_network(x), 0.0, 1.0), jnp.nan)
 
 
+def zeros_for_shapes(tree: Any) -> Any:
+    """Arrays as they are; shapes, which stand for arrays that are not there yet, as zeros, for a trace."""
+    zeros = lambda a: jnp.zeros(a.shape, a.dtype) if isinstance(a, jax.ShapeDtypeStruct) else a
+    return jax.tree.map(zeros, tree)
+
+
 def shapes(arrays: Any) -> Any:
     """Arrays as shapes."""
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), arrays)

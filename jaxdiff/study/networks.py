@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdiff.diffusion import Kind, Process, denoiser
+from jaxdiff.diffusion.learned import Trainable
 from jaxdiff.diffusion.variance import Share, predicted_half, share_half
 from jaxdiff.models import as_classifier, as_net, initialise
 from jaxdiff.study.bound import Bound
@@ -72,12 +73,12 @@ def bound_classifier(model: Any, variables: Any) -> Bound:
 
 
 def bound_score(
-    model: Any, process: Process, kind: Kind, shown: Callable[[Net], Net], learned: bool, variables: Any
+    model: Any, process: Process | Trainable, kind: Kind, label: Later, learned: bool, variables: Any
 ) -> Bound:
-    """The product of a score stage; `shown` says what the network sees, such as `diffusion.time_label` of it, `learned` whether
+    """The product of a score stage; `label` says what the network sees, such as `diffusion.time_label` of it, `learned` whether
     it has twice the channels of an image, for variances.
     """
-    return Bound(partial(_score_model, model, process, kind, shown, learned), variables)
+    return Bound(partial(_score_model, model, process, kind, label, learned), variables)
 
 
 def shown_by(label: Later, process: Process) -> Callable[[Net], Net]:
@@ -134,9 +135,23 @@ def output_shape(model: Any, inputs: tuple[Any, ...]) -> tuple[int, ...]:
     return jax.eval_shape(lambda v: model.apply(v, *inputs), variables).shape[1:]
 
 
+LEARNED = "learned_process"  # among the parameters of a network whose process is learned beside it
+
+
+def with_process(process: Process | Trainable, variables: Any) -> Process:
+    """The process itself, or the one that these variables have learned; of shapes alone, as it is at first."""
+    if isinstance(process, Process):
+        return process
+    params = variables["params"][LEARNED]
+    shapes = any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(params))
+    return process.make(process.init(jax.random.key(0)) if shapes else params)
+
+
 def _score_model(
-    model: Any, process: Process, kind: Kind, shown: Callable[[Net], Net], learned: bool, variables: Any
+    model: Any, process: Process | Trainable, kind: Kind, label: Later, learned: bool, variables: Any
 ) -> ScoreModel:
+    process = with_process(process, variables)
+    shown = shown_by(label, process)
     whole = lambda **told: shown(as_net(model, variables, **_batch_of_one(told)))
     denoiser(process, kind, whole())  # says now if it can be none
     return ScoreModel(process, kind, whole, learned)

@@ -107,7 +107,8 @@ def training(
 
 class Problem(NamedTuple):
     """What is trained: a network for `inputs` on data, by a loss; `measure(variables, batch, key)` gives per-example metrics
-    of the held-out part, if there is one; `carried` is the first state of the loss itself, such as losses of the past.
+    of the held-out part, if there is one; `carried()` is the first state of the loss itself, such as losses of the past, and
+    `begin(params, key)` makes the first parameters of random ones.
     """
 
     model: Any
@@ -116,7 +117,8 @@ class Problem(NamedTuple):
     loss: Loss
     held_out: Dataset | None = None
     measure: Callable[..., dict[str, Any]] | None = None
-    carried: Mapping[str, Any] = {}
+    carried: Callable[[], Mapping[str, Any]] = dict
+    begin: Callable[[Any, Any], Any] = lambda params, key: params
 
 
 def trained(run: Run, told: Training, problem: Problem) -> Any:
@@ -159,7 +161,9 @@ def first_state(told: Training, problem: Problem, run: Run | None = None) -> Tra
     """The state of step 0."""
     key = jax.random.key(0) if run is None else run.key
     params, model_state = initialise(problem.model, purpose(key, "initialise"), *problem.inputs)
-    carried = {CARRIED: problem.carried} if problem.carried else {}
+    params = problem.begin(params, purpose(key, "begin"))
+    carried = problem.carried()
+    carried = {CARRIED: carried} if jax.tree.leaves(carried) else {}
     return init_state(params, told.optimizer, told.ema_decays, {**model_state, **carried})
 
 

@@ -18,7 +18,7 @@ from jaxdiff.models.preact import PreActResNet
 from jaxdiff.study.networks import final_variables
 from jaxdiff.study.tasks.classifier import repeated
 from jaxdiff.study.tasks.classifier import training_loss as classifier_loss
-from jaxdiff.study.tasks.score import training_loss
+from jaxdiff.study.tasks.score import Way, training_loss
 from jaxdiff.train import TrainState, init_state, make_step, optimizer
 
 VP = diffusion.VP()
@@ -38,13 +38,9 @@ class Exact:
 def score_loss(kind, answer, time=None, weight=None, model=None):
     """The loss of a model that answers `answer(x_t, t)`."""
     time, weight = time or noise_levels.uniform(1e-3), weight or weights.simple()
+    way = Way(denoising(VP, kind, weight), noise_levels.adaptive(time), lambda net: time_label(net, 999.0))
     return training_loss(
-        model or Exact(answer),
-        denoising(VP, kind, weight),
-        noise_levels.adaptive(time),
-        lambda net: time_label(net, 999.0),
-        conditions.nothing(),
-        augment.none(),
+        model or Exact(answer), lambda variables, arrays: way, conditions.nothing(), augment.none()
     )
 
 

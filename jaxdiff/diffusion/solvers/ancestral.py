@@ -18,6 +18,12 @@ b^2 = sigma_t^2 - a^2 sigma_s^2,
 (1) is written in x0_hat and noise_hat, so that it has its limit where alpha_t = 0 (zero terminal SNR): it begins there, and
 arrives at x0_hat where sigma_s = 0. (3) does not begin where alpha_t = 0, f and g^2 being infinite. It arrives, as (4) does,
 at its own mean plus noise, or at the mean alone (`noise_removal`).
+
+Multistep consistency sampling (Song et al. 2023, arXiv 2303.01469, algorithm 1) keeps nothing of the noise,
+
+    x_s = alpha_s x0_hat + sigma_s z,                                                (5)
+
+which is right where x0_hat is an image, as that of a consistency model is, and not the mean of images.
 """
 
 from functools import partial
@@ -32,7 +38,7 @@ from jaxdiff.diffusion.solvers.solver import Solver, both, finite_drift, memoryl
 from jaxdiff.diffusion.variance import Share, between
 from jaxdiff.types import Denoiser, Image, Scalar, Time
 
-__all__ = ["ddim", "ddpm", "euler_maruyama", "reverse_diffusion"]
+__all__ = ["ddim", "ddpm", "euler_maruyama", "renoised", "reverse_diffusion"]
 
 
 def ddim(process: Process, eta: float = 0.0) -> Solver:
@@ -71,6 +77,16 @@ def reverse_diffusion(process: Process, noise_removal: bool = False) -> Solver:
     checks.instance("reverse_diffusion", Process, "VE()", process=process)
     checks.instance("reverse_diffusion", bool, "True", noise_removal=noise_removal)
     return memoryless(partial(_reverse_diffusion, process, noise_removal))
+
+
+def renoised(process: Process) -> Solver:
+    """Equation (5), for the few steps of a consistency model."""
+    checks.instance("renoised", Process, "EDM()", process=process)
+    return memoryless(partial(_renoised, process))
+
+
+def _renoised(process: Process, denoise: Denoiser, x, t, s, key) -> Image:
+    return process.alpha(s) * denoise(x, t) + process.sigma(s) * jax.random.normal(key, x.shape, x.dtype)
 
 
 def _posterior_std(process: Process, t: Time, s: Time, lost: Scalar) -> Scalar:

@@ -58,11 +58,12 @@ def converted_score(
     "models.unet_from_diffusers". Everything else is as in `converted` and `score`.
     """
     row_of(kind)
+    shown_by(label, process)
     dataset = data("train")
     inputs = example_inputs(dataset.image_shape, times=True)
     shapes, learned = check_score(model, inputs)
     variables = _converted(model, weights, converter, sha256, shapes)
-    product = bound_score(model, process, kind, shown_by(label, process), learned, variables)
+    product = bound_score(model, process, kind, label, learned, variables)
     return Plan(product, lambda run: product)
 
 
