@@ -42,15 +42,16 @@ class Bound(NamedTuple):
 
 
 def variational_bound(
-    process: Process, steps: int, variance: str | Share = "upper", width: int = 16, levels: int = LEVELS
+    process: Process, steps: int, variance: str | Share = "upper", width: int = 16, levels: int | None = None
 ) -> Callable[[Denoiser, Image, PRNGKey], Bound]:
-    """(denoise, x0 in [-1, 1] of so many levels, key) -> `Bound`, an evaluation a step, `width` of them at a time.
+    """(denoise, x0 in [-1, 1] of so many levels (256), key) -> `Bound`, an evaluation a step, `width` of them at a time.
 
     The noise of step i is that of fold_in(key, i). ValueError for a variance that is none.
     """
     checks.instance("variational_bound", Process, "linear()", process=process)
     checks.count("variational_bound", 2, steps=steps)
     checks.count("variational_bound", width=width)
+    levels = LEVELS if levels is None else levels
     checks.count("variational_bound", 2, levels=levels)
     if not callable(variance):
         checks.known("variational_bound", SHARES, variance=variance)

@@ -29,7 +29,7 @@ __all__ = ["hybrid", "vlb"]
 
 
 def vlb(
-    process: Process, kind: Kind, steps: int = 1000, variance: str = "learned", levels: int = LEVELS
+    process: Process, kind: Kind, steps: int = 1000, variance: str = "learned", levels: int | None = None
 ) -> Callable[..., Losses]:
     """Equation (1) as (predict, x0 [B, ...], t [B], keys [B]) -> losses [B], for times i/steps, such as those of
     `noise_levels.discrete` or `importance`.
@@ -39,6 +39,7 @@ def vlb(
     check_loss("vlb", process, kind)
     checks.count("vlb", 2, steps=steps)
     checks.known("vlb", {"learned", *SHARES}, variance=variance)
+    levels = LEVELS if levels is None else levels
     checks.count("vlb", 2, levels=levels)
     return partial(_vlb, process, kind, steps, variance, levels)
 
@@ -49,12 +50,13 @@ def hybrid(
     steps: int = 1000,
     share: float = 0.001,
     weight: Weight | None = None,
-    levels: int = LEVELS,
+    levels: int | None = None,
 ) -> Callable[..., Losses]:
     """Equation (2), as `vlb` with learned variances; `weight` is that of the first term, by default `simple`."""
     check_loss("hybrid", process, kind)
     checks.count("hybrid", 2, steps=steps)
     checks.number("hybrid", "(0, inf)", share=share)
+    levels = LEVELS if levels is None else levels
     checks.count("hybrid", 2, levels=levels)
     return partial(_hybrid, process, kind, steps, share, weight or simple(), levels)
 

@@ -86,7 +86,7 @@ def interpolated(
 
 
 def _moved(process: Process, denoise: Denoiser, x: Image, at: Time, s: Time, t: Time, x_s: Image) -> Image:
-    """x_t such that x_s lies on the line that the denoiser sees from (x, at)."""
-    x0_hat, _ = both(process, denoise, x, at)
-    noise_hat = (x_s - process.alpha(s) * x0_hat) / process.sigma(s)
+    """x_t such that x_s lies on the line that the denoiser sees from (x, at): in its noise, by which iterations contract."""
+    _, noise_hat = both(process, denoise, x, at)
+    x0_hat = (x_s - process.sigma(s) * noise_hat) / process.alpha(s)
     return process.alpha(t) * x0_hat + process.sigma(t) * noise_hat

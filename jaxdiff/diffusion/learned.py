@@ -103,19 +103,20 @@ def monotone(gamma_min: float = GAMMA_MIN, gamma_max: float = GAMMA_MAX, feature
     return Trainable(init, lambda params: LearnedLogsnr(params))
 
 
-def vdm(process: Process, kind: Kind, levels: int = LEVELS) -> Callable[..., Losses]:
+def vdm(process: Process, kind: Kind, levels: int | None = None) -> Callable[..., Losses]:
     """Equation (4) in bits per dimension, with one t an example, as (predict, x0 [B, ...] in [-1, 1], t [B], keys [B]) -> [B].
 
     With `noise_levels.stratified` its variance is small. Gradients reach the parameters of the process.
     """
     check_loss("vdm", process, kind)
+    levels = LEVELS if levels is None else levels
     checks.count("vdm", 2, levels=levels)
     return partial(_vdm, process, kind, levels)
 
 
 def decoder(process: Process, x0: Image, x_0: Image, levels: int = LEVELS) -> Image:
     """-log p(x | x_0) of every pixel, in nats."""
-    values = jnp.linspace(-1.0, 1.0, levels, dtype=x_0.dtype)
+    values = jnp.linspace(-1.0, 1.0, levels, dtype=x_0.dtype).reshape(*[1] * x_0.ndim, levels)
     alpha, sigma = process.alpha(0.0), process.sigma(0.0)
     logits = -0.5 * jnp.square((x_0[..., None] - alpha * values) / sigma)
     level = jnp.round(0.5 * (x0 + 1.0) * (levels - 1)).astype(int)

@@ -14,8 +14,8 @@ repeats a pixel 2 x 2 times, the fine noise has noise_hat/2 for its means, and i
 
     x = alpha U x0_hat + sigma (U noise_hat / 2 + (I - U P) noise).                  (3)
 
-If images were as smooth as U P x0 at t_{k+1}, x would be (1) at the finer level; what is finer is drowned in noise where
-sigma/alpha is large, and the finer denoiser adds it. The loss is the sum of those of the levels, each with a weight w_k.
+Of an image as smooth as U P x0 that the coarse denoiser knows, x is (1) at the finer level. What is finer is drowned in noise
+where sigma/alpha is large, and the finer denoiser adds it. The loss is the sum of those of the levels, each with a weight w_k.
 """
 
 import itertools
@@ -25,6 +25,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxdiff import checks
 from jaxdiff.diffusion.grids import TimesLike, times
@@ -32,8 +33,10 @@ from jaxdiff.diffusion.process import Process
 from jaxdiff.diffusion.sample import prior, sample
 from jaxdiff.diffusion.solvers import Solver
 from jaxdiff.diffusion.solvers.solver import both
-from jaxdiff.types import Denoiser, Image, PRNGKey, PRNGKeys, Time
+from jaxdiff.types import Denoiser, PRNGKey, PRNGKeys, Time
 
+Square = Float[Array, "height width channels"]
+Resized = Float[Array, "height2 width2 channels"]
 __all__ = ["Level", "cascade", "grown", "losses", "shrunk", "to_next"]
 
 
@@ -46,7 +49,7 @@ class Level:
     ts: TimesLike
 
 
-def shrunk(x: Image, factor: int = 2) -> Image:
+def shrunk(x: Square, factor: int = 2) -> Resized:
     """Means of factor x factor pixels of an image [h, w, c]; ValueError if these do not divide its sides."""
     height, width, channels = x.shape
     if height % factor or width % factor:
@@ -54,14 +57,14 @@ def shrunk(x: Image, factor: int = 2) -> Image:
     return x.reshape(height // factor, factor, width // factor, factor, channels).mean((1, 3))
 
 
-def to_next(process: Process, x: Image, t: Time, key: PRNGKey) -> Image:
+def to_next(process: Process, x: Square, t: Time, key: PRNGKey) -> Resized:
     """Equation (2)."""
     small = shrunk(x)
     rest = jnp.sqrt(0.75) * process.sigma(t) * jax.random.normal(key, small.shape, small.dtype)
     return (small + rest).astype(x.dtype)
 
 
-def grown(process: Process, denoise: Denoiser, x: Image, t: Time, key: PRNGKey) -> Image:
+def grown(process: Process, denoise: Denoiser, x: Square, t: Time, key: PRNGKey) -> Resized:
     """Equation (3): twice the sides, at the same time; `denoise` is that of the coarse level."""
     x0_hat, noise_hat = both(process, denoise, x, t)
     larger = lambda x: x.repeat(2, 0).repeat(2, 1)
@@ -71,7 +74,7 @@ def grown(process: Process, denoise: Denoiser, x: Image, t: Time, key: PRNGKey) 
     return fine.astype(x.dtype)
 
 
-def cascade(process: Process, levels: Sequence[Level], shape: Sequence[int], key: PRNGKey) -> Image:
+def cascade(process: Process, levels: Sequence[Level], shape: Sequence[int], key: PRNGKey) -> Square:
     """An image of this shape from noise, through the levels, the finest first in `levels`, the coarsest solved first.
 
     ValueError unless the grids meet: that of each level begins where that of the next coarser one ends.

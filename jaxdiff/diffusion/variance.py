@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
+from jaxtyping import ScalarLike
 
 from jaxdiff.diffusion.process import Process
 from jaxdiff.types import Image, Net, Scalar, Time
@@ -31,7 +32,7 @@ def upper_variance(process: Process, t: Time, s: Time) -> Scalar:
     return process.sigma(t) ** 2 * process.lost(t, s)
 
 
-def between(process: Process, share: Image | float, t: Time, s: Time, first: Scalar) -> Image | Scalar:
+def between(process: Process, share: Image | float, t: Time, s: Time, first: ScalarLike) -> Image | Scalar:
     """Equation (2), with `first` for the posterior variance where that is 0."""
     low = posterior_variance(process, t, s)
     low = jnp.log(jnp.where(low > 0.0, low, first))

@@ -21,6 +21,7 @@ from flax import linen as nn
 from flax.traverse_util import unflatten_dict
 
 from jaxdiff import checks
+from jaxdiff.models.inception import InceptionV3
 from jaxdiff.models.layouts import Layout, linear, network, same
 from jaxdiff.models.resnet import ResNetCIFAR
 from jaxdiff.models.unet import UNet
@@ -72,6 +73,29 @@ def resnet_cifar_from_torch(arrays: Mapping[str, np.ndarray]) -> Variables:
     classes = np.size(arrays.get("linear.bias", range(10)))
     model = ResNetCIFAR(6 * max(blocks, 1) + 2, max(classes, 2))
     return fill(model, (jnp.zeros((1, 32, 32, 3)),), arrays, _resnet_key)
+
+
+def inception_from_torch(arrays: Mapping[str, np.ndarray]) -> Variables:
+    """Variables of `InceptionV3` from the state dict of the usual file of FID's weights; the bias of its logits is left out."""
+    arrays = {key: value for key, value in state_dict(arrays).items() if key != "fc.bias"}
+    return fill(InceptionV3(), (jnp.zeros((1, 32, 32, 3)),), arrays, _dotted_key)
+
+
+def load_weights(path: str | Path) -> dict[str, np.ndarray]:
+    """All arrays of an npz file, or of a state dict that PyTorch has saved (.pth, .pt), for which it has to be installed."""
+    checks.instance("load_weights", (str, Path), "'weights.npz'", path=path)
+    path = Path(path).expanduser()
+    if path.suffix not in (".pth", ".pt") or not path.is_file():
+        return load_npz(path)
+    try:
+        import torch
+    except ImportError:
+        raise ValueError(
+            f"The weights {path} are PyTorch's own format, which only PyTorch reads: install it, or where it is installed "
+            f"load them with model = torch.load(path, weights_only=True). {SAVE}."
+        ) from None
+    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    return {key: value.float().numpy() for key, value in loaded.items()}
 
 
 def unet_from_diffusers(arrays: Mapping[str, np.ndarray], model: UNet, size: int = 32) -> Variables:
@@ -209,6 +233,12 @@ def _floats(key: str, array: Any) -> np.ndarray:
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(f"Weights {key!r} are floating point numbers; got {array.dtype}.")
     return array
+
+
+def _dotted_key(path: tuple[str, ...]) -> str:
+    """("params", "Mixed_5b", "branch1x1", "conv", "kernel") -> "Mixed_5b.branch1x1.conv.weight"."""
+    *modules, leaf = path[1:]
+    return ".".join([*modules, LEAVES[leaf]])
 
 
 def _resnet_key(path: tuple[str, ...]) -> str:

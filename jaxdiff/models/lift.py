@@ -43,7 +43,7 @@ def features(classifier: Any) -> Features:
 
 
 # At the top of the module, so that what is lifted can be pickled with its module and variables.
-def _net(model: nn.Module, variables: Variables, options: Mapping[str, Any], x_t: Image, t: Time) -> Image:
+def _net(model: nn.Module, variables: Variables, options: Mapping[str, Any], x_t: Image, t: Time) -> Array:
     return model.apply(variables, _batch_of_one("A network", x_t), jnp.asarray(t)[None], **options)[0]
 
 

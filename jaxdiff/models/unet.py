@@ -95,7 +95,7 @@ def upsample(x: Float[Array, "batch height width channels"]) -> Float[Array, "ba
     return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
 
 
-def patches(x: Float[Array, "batch height width channels"], size: int) -> Features:
+def patches(x: Features, size: int) -> Float[Array, "batch rows columns squares"]:
     """Squares of size x size pixels as channels."""
     batch, height, width, channels = x.shape
     squares = x.reshape(batch, height // size, size, width // size, size, channels)
@@ -104,7 +104,7 @@ def patches(x: Float[Array, "batch height width channels"], size: int) -> Featur
     )
 
 
-def whole(h: Features, size: int) -> Float[Array, "batch height width channels"]:
+def whole(h: Features, size: int) -> Float[Array, "batch rows columns pixels"]:
     """The inverse of `patches`."""
     batch, height, width, channels = h.shape
     squares = h.reshape(batch, height, width, size, size, channels // size**2)

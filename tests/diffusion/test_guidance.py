@@ -7,7 +7,20 @@ import pytest
 from jax.test_util import check_grads
 from rows import slow_but
 
-from jaxdiff.diffusion import EDM, VP, Cosine, RectifiedFlow, ddim, ddpm, grids, guidance, heun, sample, score
+from jaxdiff.diffusion import (
+    EDM,
+    VP,
+    Cosine,
+    RectifiedFlow,
+    conditions,
+    ddim,
+    ddpm,
+    grids,
+    guidance,
+    heun,
+    sample,
+    score,
+)
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -127,7 +140,8 @@ def test_a_step_of_repaint_by_hand(key):
     noise = lambda k: jax.random.normal(k, (4,))
 
     def replaced(x, k):
-        known = vp.alpha(s) * KNOWN + vp.sigma(s) * noise(jax.random.split(k)[1])
+        step = jax.random.fold_in(k, 0)
+        known = vp.alpha(s) * KNOWN + vp.sigma(s) * noise(jax.random.split(step)[1])
         return jnp.where(MASK, known, down(x))
 
     ratio = vp.alpha(t) / vp.alpha(s)
@@ -170,3 +184,23 @@ def test_gradients_pass_through_guidance(name, x, key):
     vp = VP()
     run = lambda x: sample(ddim(vp), GUIDED[name](vp, 2.0), x, grids.uniform(5, 0.8, 0.05), key)
     check_grads(run, (x,), order=1, modes="rev", rtol=1e-5)
+
+
+class Told:
+    """A network that can be told a class: `asked` says what it has been."""
+
+    def __init__(self, process):
+        self.process, self.asked = process, []
+
+    def given(self, y):
+        self.asked.append(y)
+        return conditional(self.process, y) if y >= 0 else unconditional(self.process)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 2.5])
+def test_the_denoiser_of_a_class_is_guided_away_from_none(scale, x):
+    told, process = Told(VP()), VP()
+    found = guidance.of_class(told, 1, scale)(x, 0.4)
+    expected = guidance.classifier_free(conditional(process, 1), unconditional(process), scale)(x, 0.4)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    assert told.asked == ([1] if scale == 1.0 else [1, conditions.NO_CLASS])

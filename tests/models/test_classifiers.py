@@ -174,3 +174,19 @@ def test_training_on_nothing_leaves_the_statistics_alone(images):
     model, variables = made("resnet")
     with pytest.raises(ValueError, match="empty batch"):
         model.apply(variables, images[:0], train=True, mutable="batch_stats")
+
+
+@pytest.mark.parametrize("name", slow_but(SPECS, "cnn"))
+def test_features_are_what_the_last_layer_sees(name, images):
+    """Times its kernel, plus its bias, they are the logits."""
+    model, variables = made(name)
+    classifier = models.as_classifier(model, variables)
+    features, logits = jax.jit(jax.vmap(models.features(classifier)))(images)
+    dense = variables["params"]["linear"]
+    np.testing.assert_allclose(logits, features @ dense["kernel"] + dense["bias"][None], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(logits, jax.vmap(classifier)(images), rtol=1e-4, atol=1e-5)
+
+
+def test_features_of_a_plain_function_are_refused():
+    with pytest.raises(ValueError, match=r"x -> \(features, logits\) does in its place"):
+        models.features(lambda x, key: x)

@@ -8,7 +8,7 @@ from rows import slow_but
 
 from jaxdiff import models
 from jaxdiff.build import build
-from jaxdiff.models.unet import Attention, UNet, upsample
+from jaxdiff.models.unet import Attention, UNet, patches, upsample, whole
 
 from .helpers import apply, randomised
 
@@ -154,3 +154,49 @@ def test_refuses(shape, message, variables):
 def test_refuses_heads_that_do_not_divide(batch):
     with pytest.raises(ValueError, match="3 attention heads"):
         SMALL.clone(heads=3).init(jax.random.key(0), *batch)
+
+
+TOLD = UNet(8, (1,), blocks=1, attention=(), groups=4, classes=3, dropout=0.0)
+
+
+def test_a_class_is_told_and_no_class_has_an_embedding_of_its_own(batch):
+    x, t = batch
+    variables = randomised(TOLD, x, t)
+    see = lambda y: np.asarray(apply(TOLD, variables, x, t, None if y is None else jnp.array(y)))
+    none = see(None)
+    np.testing.assert_array_equal(see([-1, -1, -1]), none)
+    found = see([0, 2, -1])
+    np.testing.assert_array_equal(found[2], none[2])
+    outputs = [none[0], *(see([y] * 3)[0] for y in range(3))]
+    assert min(np.abs(a - b).max() for i, a in enumerate(outputs) for b in outputs[:i]) > 1e-3
+    np.testing.assert_array_equal(see([0] * 3)[0], found[0])
+    assert np.isnan(see([3, -2, 0])[:2]).all() and np.isfinite(see([3, -2, 0])[2]).all()
+
+
+def test_a_network_without_classes_is_not_told_any(batch, variables):
+    with pytest.raises(ValueError, match=r"knows no classes, and is told y: give it classes=10"):
+        apply(SMALL, variables, *batch, jnp.zeros(3, int))
+
+
+def test_patches_are_squares_and_put_together_again(key):
+    x = jax.random.normal(key, (2, 6, 4, 3))
+    squares = patches(x, 2)
+    assert squares.shape == (2, 3, 2, 12)
+    np.testing.assert_array_equal(squares[1, 2, 1].reshape(2, 2, 3), x[1, 4:6, 2:4])
+    np.testing.assert_array_equal(whole(squares, 2), x)
+
+
+def test_a_network_of_patches_is_that_of_squares(batch):
+    """With the same weights on the squares as channels."""
+    x, t = batch
+    coarse = UNet(8, (1,), blocks=1, attention=(), groups=4, out_channels=8)
+    fine = UNet(8, (1,), blocks=1, attention=(), groups=4, patch=2)
+    variables = randomised(coarse, patches(x, 2), t)
+    np.testing.assert_allclose(
+        apply(fine, variables, x, t),
+        whole(apply(coarse, variables, patches(x, 2), t), 2),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+    with pytest.raises(ValueError, match="2 levels and patch 2 needs sides divisible by 4; got"):
+        UNet(8, (1, 2), patch=2).init(jax.random.key(0), jnp.zeros((1, 6, 6, 1)), jnp.zeros(1))

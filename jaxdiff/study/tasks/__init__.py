@@ -1,6 +1,6 @@
 """Tasks: functions from the arguments of a stage to its plan, and the parts that they take. Configs name them.
 
-training     score, classifier with `training`; converted, converted_score
+training     score, classifier with `training`; converted, converted_score, feature_network
 pictures     samples, restored; real, noise, pca_gaussian to compare them with
 numbers      quality of samples, likelihood
 attacks      table of victims x cells, with curves and checks, such as flows
@@ -11,7 +11,7 @@ from jaxdiff.study.table.examine import check
 from jaxdiff.study.table.victim import victim
 from jaxdiff.study.tasks.baselines import noise, pca_gaussian, real
 from jaxdiff.study.tasks.classifier import classifier
-from jaxdiff.study.tasks.converted import converted, converted_score
+from jaxdiff.study.tasks.converted import converted, converted_score, feature_network
 from jaxdiff.study.tasks.flows import flows
 from jaxdiff.study.tasks.likelihood import likelihood
 from jaxdiff.study.tasks.quality import quality
@@ -28,6 +28,7 @@ __all__ = [
     "converted",
     "converted_score",
     "curve",
+    "feature_network",
     "flows",
     "likelihood",
     "noise",

@@ -14,7 +14,7 @@ from jaxdiff import checks
 from jaxdiff.data.dataset import Dataset
 from jaxdiff.diffusion import Kind, Process
 from jaxdiff.diffusion.prediction import row_of
-from jaxdiff.models import load_npz
+from jaxdiff.models import load_weights
 from jaxdiff.study.names import function_of
 from jaxdiff.study.networks import (
     bound_classifier,
@@ -22,6 +22,7 @@ from jaxdiff.study.networks import (
     check_output,
     check_score,
     example_inputs,
+    shapes_of,
     shown_by,
 )
 from jaxdiff.study.parts import Later
@@ -40,6 +41,18 @@ def converted(
     inputs = example_inputs(dataset.image_shape, times=False)
     shapes = check_output("The classifier", model, inputs, (dataset.num_classes,))
     variables = _converted(model, weights, converter, sha256, shapes)
+    product = bound_classifier(model, variables)
+    return Plan(product, lambda run: product)
+
+
+def feature_network(
+    data: Callable[[str], Dataset], model: Any, weights: str, converter: str, sha256: str = ""
+) -> Plan:
+    """A classifier of whatever classes with the weights of a file, for part(models.features, classifier="@..."): that of FID is
+    model=part(models.InceptionV3), converter="models.inception_from_torch". Everything else is as in `converted`.
+    """
+    inputs = example_inputs(data("train").image_shape, times=False)
+    variables = _converted(model, weights, converter, sha256, shapes_of(model, inputs))
     product = bound_classifier(model, variables)
     return Plan(product, lambda run: product)
 
@@ -88,7 +101,7 @@ def _converted(model: Any, weights: str, converter: str, sha256: str, shapes: An
             f"The weights {weights!r} have the SHA-256 {found[:16]}..., not {sha256}: another file."
         )
     takes_model = len(_positional(convert)) > 1
-    variables = convert(load_npz(path), model) if takes_model else convert(load_npz(path))
+    variables = convert(load_weights(path), model) if takes_model else convert(load_weights(path))
     of = lambda tree: jax.tree.map(lambda a: tuple(a.shape), dict(tree))
     if of(shapes) != of(variables):
         raise ValueError(f"The weights {weights!r} do not belong to the model {model!r:.200}.")

@@ -53,8 +53,9 @@ def quality(
     Measured are the Fréchet and the kernel distance (FID and KID, of whatever network it is), the score of its classes in
     `splits` parts, precision and recall (3 neighbours), density and coverage (5), and, where classes were asked for, how often
     the classifier sees them. Intervals of 95 %: 1.96 standard deviations over `draws` resamples of the samples (FID) or over
-    parts (KID, score), exact for accuracy. Samples that are not finite are left out, and counted. results.json holds the
-    numbers, quality.md a table with the protocol. ValueError if there are too few samples.
+    parts (KID, score), exact for accuracy. All but accuracy are of the first n of each, n the fewest of any: such numbers
+    depend on n. Samples that are not finite are left out, and counted. results.json holds the numbers, quality.md a table with
+    the protocol. ValueError if there are too few samples.
     """
     checks.count("quality", splits=splits)
     checks.count("quality", 2, draws=draws)
@@ -75,12 +76,12 @@ def quality(
         see = lambda images: Seen(*each(one, features.arrays, images, size, width_, "features"))
         real = dataset.fetch(np.arange(len(dataset)))["image"]
         known = see(real)
-        records = []
+        records, n = [], min(len(drawn.images) for drawn in samples.values())
         for name, drawn in samples.items():
             finite = np.isfinite(drawn.images).reshape(len(drawn.images), -1).all(1)
             found = see(drawn.images[finite])
             asked = np.asarray(drawn.labels)[finite] if drawn.labels else None
-            numbers = measured(known, found, asked, splits, draws)
+            numbers = measured(known, found, asked, min(n, len(found.features)), splits, draws)
             records += [{"source": name, "split": reference, **r} for r in numbers]
             records.append(
                 {"source": name, "metric": "broken", "value": int((~finite).sum()), "n": len(finite)}
@@ -98,10 +99,11 @@ def quality(
 
 
 def measured(
-    known: Seen, found: Seen, asked: np.ndarray | None, splits: int, draws: int
+    known: Seen, found: Seen, asked: np.ndarray | None, n: int, splits: int, draws: int
 ) -> list[dict[str, Any]]:
-    """Records {metric, value, low, high, n} of samples against a reference."""
-    n, reference = len(found.features), Moments.of(known.features)
+    """Records {metric, value, low, high, n} of samples against a reference: of the first n, but for the classes of all."""
+    logits, found = found.logits, Seen(*(values[:n] for values in found))
+    reference = Moments.of(known.features)
     distance = lambda rows: frechet_distance(Moments.of(found.features[rows]), reference)
     fid = distance(np.arange(n))
     kid = kernel_distance(found.features, known.features)
@@ -116,9 +118,10 @@ def measured(
             near = neighbours(known.features, found.features, k)
             records += [_around(name, getattr(near, name)) for name in names]
     if asked is not None:
-        right = agreement(found.logits, asked)
-        records.append({"metric": "accuracy", "value": right.accuracy, "low": right.low, "high": right.high})
-    return [{**record, "n": n} for record in records]
+        right = agreement(logits, asked)
+        ends = {"low": right.low, "high": right.high, "n": right.n}
+        records.append({"metric": "accuracy", "value": right.accuracy, **ends})
+    return [{"n": n, **record} for record in records]
 
 
 def write_report(path: Path, records: list[dict[str, Any]], protocol: Mapping[str, Any]) -> Path:
@@ -138,7 +141,9 @@ def write_report(path: Path, records: list[dict[str, Any]], protocol: Mapping[st
 
 
 def _around(metric: str, value: float, std: float | None = None) -> dict[str, Any]:
-    ends = {} if std is None else {"low": float(value - NORMAL * std), "high": float(value + NORMAL * std)}
+    least = -np.inf if metric == "kid" else 0.0  # only KID, which is unbiased, may be negative
+    half = 0.0 if std is None else NORMAL * std
+    ends = {} if std is None else {"low": float(max(value - half, least)), "high": float(value + half)}
     return {"metric": metric, "value": float(value), **ends}
 
 
