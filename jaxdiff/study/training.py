@@ -108,7 +108,7 @@ def training(
 class Problem(NamedTuple):
     """What is trained: a network for `inputs` on data, by a loss; `measure(variables, batch, key)` gives per-example metrics
     of the held-out part, if there is one; `carried()` is the first state of the loss itself, such as losses of the past, and
-    `begin(params, key)` makes the first parameters of random ones.
+    `begin(params, key)` makes the first parameters of random ones; `extra(run)` are more hooks.
     """
 
     model: Any
@@ -119,6 +119,7 @@ class Problem(NamedTuple):
     measure: Callable[..., dict[str, Any]] | None = None
     carried: Callable[[], Mapping[str, Any]] = dict
     begin: Callable[[Any, Any], Any] = lambda params, key: params
+    extra: Callable[[Run], Sequence[Callable]] = lambda run: ()
 
 
 def trained(run: Run, told: Training, problem: Problem) -> Any:
@@ -140,7 +141,7 @@ def trained(run: Run, told: Training, problem: Problem) -> Any:
             hosts = jax.process_index(), jax.process_count()
             batches = stream(problem.data, told.batch_size, seed, shard=hosts)
             state = resume(checkpoints, state, batches)
-            hooks = _hooks(run, told, checkpoints, batches, held_out)
+            hooks = [*_hooks(run, told, checkpoints, batches, held_out), *problem.extra(run)]
             step = jit_step(_step(told, problem.loss), mesh)
             state = fit(step, state, batches, told.steps, hooks, purpose(run.key, "train"))
     variables = final_variables(state)

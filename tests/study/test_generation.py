@@ -268,3 +268,24 @@ def test_a_measurement_reaches_its_guidance(tmp_path):
 
     guided = consistency("guided", part(guidance.measurement, denoise="@score", variance=variance))
     assert guided < 0.7 * consistency("free", "@score")
+
+
+def test_samples_are_seen_while_a_network_trains(tmp_path):
+    """The picture at the end is of the product; the digest does not know of it."""
+    watch = part(
+        tasks.preview, solver=part(diffusion.ddim), ts=part(grids.uniform, steps=2), every=2, n=6, labels=(3, 7),
+        denoise=part(guidance.of_class, scale=2.0), features=features(),
+    )  # fmt: skip
+    stages = {"classifier": classifier(), "score": told(watch=watch)}
+    made = run(config(**stages), tmp_path)
+    folder = (tmp_path / "score").resolve()
+    assert sorted(p.name for p in (folder / "preview").iterdir()) == ["0000002.png", "0000004.png"]
+    lines = [json.loads(line) for line in (folder / "preview.jsonl").read_text().splitlines()]
+    assert (
+        [line["step"] for line in lines] == [2, 4] and lines[0]["fid"] > 0 and 0 <= lines[1]["accuracy"] <= 1
+    )
+    plain = planned(config(score=told())).stages["score"]
+    assert plain.folder == folder.name and made["score"]().process == diffusion.VP()
+    with pytest.raises(ValueError, match="of_class needs 'y'"):
+        planned(config(score=told(watch=part(tasks.preview, solver=part(diffusion.ddim), ts=part(grids.uniform, steps=2),
+                                             every=2, denoise=part(guidance.of_class)))))  # fmt: skip

@@ -1,6 +1,6 @@
 """Tasks: functions from the arguments of a stage to its plan, and the parts that they take. Configs name them.
 
-training     score, classifier with `training`; converted, converted_score, feature_network
+training     score, classifier with `training`, `preview`; converted, converted_score, feature_network
 pictures     samples, restored; real, noise, pca_gaussian to compare them with
 numbers      quality of samples, likelihood
 attacks      table of victims x cells, with curves and checks, such as flows
@@ -14,6 +14,7 @@ from jaxdiff.study.tasks.classifier import classifier
 from jaxdiff.study.tasks.converted import converted, converted_score, feature_network
 from jaxdiff.study.tasks.flows import flows
 from jaxdiff.study.tasks.likelihood import likelihood
+from jaxdiff.study.tasks.preview import preview
 from jaxdiff.study.tasks.quality import quality
 from jaxdiff.study.tasks.restored import restored
 from jaxdiff.study.tasks.samples import samples
@@ -33,6 +34,7 @@ __all__ = [
     "likelihood",
     "noise",
     "pca_gaussian",
+    "preview",
     "quality",
     "real",
     "restored",

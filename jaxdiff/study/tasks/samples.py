@@ -31,6 +31,7 @@ def samples(
     ts: Any,
     n: int = 64,
     labels: Sequence[int] = (),
+    signal: float = 0.1,
     rows: int = 4,
     columns: Aside[int] = 9,
     batch_size: Aside[int] = 64,
@@ -41,8 +42,9 @@ def samples(
 
     With `labels` sample i is of class labels[i mod their number]: every part with a parameter `y` is given it, such as
     part(guidance.of_class, score="@score", scale=2.0). Sample i is the same whatever n is, and with `slots` given whatever the
-    batch size. The product are the `Samples`; drawn are the first hundred, and how the first `rows` come out of noise, at
-    `columns` times. results.json says how often the denoiser was asked; samples that are not finite are said.
+    batch size. They begin as noise at ts[0], where so much `signal` is allowed (see `prior`). The product are the `Samples`;
+    drawn are the first hundred, and how the first `rows` come out of noise, at `columns` times. results.json says how often
+    the denoiser was asked; samples that are not finite are said.
     """
     checks.count("samples", n=n, rows=rows)
     checks.count("samples", least=2, columns=columns)
@@ -54,7 +56,7 @@ def samples(
         key, y = example
         told = {"y": y} if asked_for else {}
         noise_key, solve_key = jax.random.split(key)
-        x = prior(process, ts, shape, noise_key)
+        x = prior(process, ts, shape, noise_key, signal=signal)
         denoiser = watched(denoise(arrays[0], **told))
         return seen(solve(solver(arrays[1], **told), denoiser, x, ts, solve_key))
 

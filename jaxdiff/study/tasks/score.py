@@ -27,8 +27,9 @@ from jaxdiff.study.networks import (
     shown_by,
     with_process,
 )
-from jaxdiff.study.parts import Later
+from jaxdiff.study.parts import Aside, Later
 from jaxdiff.study.study import Plan
+from jaxdiff.study.tasks.preview import check_preview, hooks
 from jaxdiff.study.tasks.splits import validation_part
 from jaxdiff.study.training import Problem, Training, check_trained, trained
 from jaxdiff.types import Net
@@ -54,6 +55,7 @@ def score(
     augment: Sequence[Callable] = (),
     condition: Callable | None = None,
     start: Any = None,
+    watch: Aside[Later | None] = None,
 ) -> Plan:
     """A score network that predicts `kind` (one of `diffusion.KINDS`, or part(diffusion.edm_kind, ...)), trained on "train".
 
@@ -63,7 +65,7 @@ def score(
     how the network is shown image and time: part(diffusion.time_label, scale=999.0), or part(diffusion.preconditioned). With
     `condition`, such as part(conditions.label, drop=0.1), it is told more; `start` is the product of a stage whose weights it
     begins with. If the data have a validation part, its loss is measured, at the same times and noise at every evaluation.
-    The product is a `ScoreModel`.
+    `watch` is part(tasks.preview, ...): samples while it trains. The product is a `ScoreModel`.
     """
     row_of(kind)
     checks.instance("score", (Process, Trainable), "part(diffusion.VP)", process=process)
@@ -92,9 +94,13 @@ def score(
         t, _ = levels.draw(levels.init(), part_of(keys, "time"))
         return {"loss": losses(predict, to_network(batch["image"]), t, part_of(keys, "noise"))}
 
-    problem = Problem(model, inputs, dataset, loss_of, validation_part(data), measure, carried, begin)
-    check_trained(train, problem)
     bound = lambda variables: bound_score(model, process, kind, label, learned, variables)
+    if watch is not None:
+        check_preview(watch(), bound(variables))
+    # Built anew in the run: only then are there arrays of what it names.
+    extra = lambda run: [] if watch is None else hooks(watch(), bound, run)
+    problem = Problem(model, inputs, dataset, loss_of, validation_part(data), measure, carried, begin, extra)
+    check_trained(train, problem)
     return Plan(bound(variables), lambda run: bound(trained(run, train, problem)))
 
 
