@@ -39,6 +39,6 @@ def get_config(variant: str = "") -> ConfigDict:
             ),
             "samples": samples(n=1000, scale=1.0),
             **restorations(steps=100),
-            **measured(n=360, likelihoods=None),
+            **measured(n=360, likelihoods=128),
         },
     )
