@@ -16,10 +16,15 @@ CIFAR10 = {"dataset": "cifar10"}
 
 def cases(name: str, variant: str, known: tuple[str, ...]) -> tuple[str, bool]:
     """(case, whether it is to be small) of a variant such as "", "ve", "smoke" or "ve_smoke"; ValueError for others."""
-    case = variant.removesuffix("smoke").removesuffix("_")
-    small = variant.endswith("smoke")
-    checks.known(name, ("", *known), variant=case if small or case == variant else variant)
-    return case or known[0], small
+    small = {f"{case}_smoke": (case, True) for case in known}
+    every = {
+        "": (known[0], False),
+        "smoke": (known[0], True),
+        **{case: (case, False) for case in known},
+        **small,
+    }
+    checks.known(name, every, variant=variant)
+    return every[variant]
 
 
 def unet(small: bool, channels=128, multipliers=(1, 2, 2, 2), blocks=2, **settings):

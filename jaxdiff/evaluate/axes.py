@@ -12,6 +12,7 @@ from jaxdiff.evaluate.layers import layered
 from jaxdiff.evaluate.tidy import write_beside
 
 Series = tuple[Any, Any, Any]  # value, low, high [values of the axis]
+Points = tuple[Any, Any, Any, Any]  # x, value, low, high
 REACH = 0.007  # of the height: how near two lines look like one
 
 
@@ -37,13 +38,65 @@ def axis_plot(
         raise ValueError("A plot needs at least one series; got none.")
     numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     x = np.asarray(values, float) if numeric else np.arange(len(values), dtype=float)
-    drawn = {name: [np.asarray(each, float) for each in three] for name, three in series.items()}
-    names = [with_gaps(name, *three) for name, three in drawn.items()]
-    heights = np.concatenate([three[0][np.isfinite(three[0])] for three in drawn.values()])
+    ticks = None if numeric else [str(value) for value in values]
+    _draw(
+        {name: (x, *three) for name, three in series.items()},
+        path,
+        xlabel,
+        ylabel,
+        title,
+        interval,
+        formats,
+        ticks,
+    )
+    rows = ((name, *point) for name, three in series.items() for point in zip(values, *three, strict=True))
+    write_beside(path, ("series", "x", "y", "low", "high"), rows)
+    return Path(path)
+
+
+def against_plot(
+    series: Mapping[str, Points],
+    path: str | Path,
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+    interval: str = "95 % interval over seeds",
+    formats: Sequence[str] = (),
+) -> Path:
+    """{name: (x, value, low, high)}, each with values x of its own, such as numbers of evaluations, on a logarithmic axis.
+
+    Beside it, as CSV: series, x, y, low, high. ValueError unless a series has as many of each, and x above 0.
+    """
+    for name, four in series.items():
+        if len(four) != 4 or len({len(each) for each in four}) != 1 or not all(x > 0 for x in four[0]):
+            raise ValueError(f"{name}: every value has an x above 0, a low and a high.")
+    if not series:
+        raise ValueError("A plot needs at least one series; got none.")
+    _draw(series, path, xlabel, ylabel, title, interval, formats, logarithmic=True)
+    rows = ((name, *point) for name, four in series.items() for point in zip(*four, strict=True))
+    write_beside(path, ("series", "x", "y", "low", "high"), rows)
+    return Path(path)
+
+
+def _draw(
+    series: Mapping[str, Points],
+    path: str | Path,
+    xlabel: str,
+    ylabel: str,
+    title: str,
+    interval: str,
+    formats: Sequence[str],
+    ticks: Sequence[str] | None = None,
+    logarithmic: bool = False,
+) -> None:
+    """The lines with their intervals; `ticks` are names of 0, 1, ... on the axis."""
+    drawn = {name: [np.asarray(each, float) for each in four] for name, four in series.items()}
+    names = [with_gaps(name, *four[1:]) for name, four in drawn.items()]
+    heights = np.concatenate([four[1][np.isfinite(four[1])] for four in drawn.values()])
     reach = REACH * float(np.ptp(heights)) if len(heights) else 0.0
-    layers = layered([(x, three[0]) for three in drawn.values()], reach)
+    layers = layered([(four[0], four[1]) for four in drawn.values()], reach)
     with plots(path, title, xlabel, [ylabel], [*names, interval], formats) as (axes,):
-        for k, (value, low, high) in enumerate(drawn.values()):
+        for k, (x, value, low, high) in enumerate(drawn.values()):
             colour = PALETTE[k % len(PALETTE)]
             axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
             curve = drawn_line(axes, x, value, colour, layers[k])
@@ -51,9 +104,9 @@ def axis_plot(
                 marker=MARKERS[k % len(MARKERS)], markersize=layers[k].marker, label=legend_entry(names[k])
             )
         axes.fill_between([], [], color=MUTED, alpha=0.18, linewidth=0, label=legend_entry(interval))
-        if not numeric:
-            axes.set_xticks(x, [str(value) for value in values])
-            axes.set_xlim(-0.5, len(values) - 0.5)
-    rows = ((name, *point) for name, three in drawn.items() for point in zip(values, *three, strict=True))
-    write_beside(path, ("series", "x", "y", "low", "high"), rows)
-    return Path(path)
+        if ticks is not None:
+            axes.set_xticks(np.arange(len(ticks)), ticks)
+            axes.set_xlim(-0.5, len(ticks) - 0.5)
+        if logarithmic:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")

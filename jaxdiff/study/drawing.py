@@ -24,6 +24,7 @@ class Samples(NamedTuple):
     images: Any
     pictures: Mapping[str, Path] = {}
     labels: tuple[int, ...] = ()
+    evaluations: int | None = None  # of the denoiser, for each
 
 
 def planned_samples(n: int, shape: tuple[int, ...], labels: tuple[int, ...] = ()) -> Samples:

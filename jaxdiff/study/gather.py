@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxdiff.evaluate.atomic import write_text
-from jaxdiff.evaluate.axes import axis_plot
+from jaxdiff.evaluate.axes import against_plot, axis_plot
 from jaxdiff.evaluate.report import figure_links
 from jaxdiff.evaluate.tidy import csv_text
 from jaxdiff.study.stage import Stage
@@ -29,8 +29,17 @@ FIELDS = (
     "high",
     "n",
     "seconds",
+    "evaluations",
 )
-NAMED = ("stage", "source", "defense", "attack", "metric", "split")  # what tells numbers of a variant apart
+NAMED = (
+    "stage",
+    "source",
+    "defense",
+    "attack",
+    "metric",
+    "split",
+    "evaluations",
+)  # what tells numbers of a variant apart
 CONFIDENCE = 0.95
 Row = dict[str, Any]
 
@@ -112,6 +121,14 @@ def write_summary(workdir: Path, rows: Sequence[Row], axes: Mapping[str, Sequenc
             figures[f"{stage}: {metric} by {names[axis]}"] = axis_plot(
                 axes[axis], series, path, names[axis], f"{metric} ({stage})"
             )
+        asked = [row for row in own if row.get("evaluations")]
+        if len({row["evaluations"] for row in asked}) > 1:
+            path = workdir / FIGURES / f"{stage}-{metric}-evaluations.png"
+            path.parent.mkdir(exist_ok=True)
+            series = _by_evaluations(asked, others, names)
+            figures[f"{stage}: {metric} by evaluations"] = against_plot(
+                series, path, "evaluations of the denoiser", f"{metric} ({stage})"
+            )
     note = f"Means over seeds with {100 * CONFIDENCE:.0f} % t intervals; of one seed the value with its own interval."
     parts = ["# Sweep", note, *sections, figure_links(figures, workdir)]
     return write_text(workdir / SUMMARY, "\n\n".join(filter(None, parts)) + "\n")
@@ -172,6 +189,19 @@ def _series(
         )
         for name, found in lines.items()
     }
+
+
+def _by_evaluations(rows: Sequence[Row], axes: Sequence[str], names: Mapping[str, str]) -> dict[str, tuple]:
+    """{what does not say how many, and what is measured: (evaluations, mean, low, high)}, by rising evaluations."""
+    counts = lambda axis: len({row["evaluations"] for row in rows if row[axis] == rows[0][axis]})
+    fixed = [axis for axis in axes if counts(axis) > 1]
+    lines: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row["evaluations"]):
+        parts = [f"{names[axis]} = {row[axis]}" for axis in fixed]
+        parts += [str(row[f]) for f in ("source",) if row.get(f) is not None]
+        lines.setdefault(", ".join(parts) or "all", []).append(row)
+    columns = ("evaluations", "mean", "low", "high")
+    return {name: tuple([_float(r[c]) for r in found] for c in columns) for name, found in lines.items()}
 
 
 def _float(value: Any) -> float:

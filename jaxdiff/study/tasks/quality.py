@@ -82,7 +82,8 @@ def quality(
             found = see(drawn.images[finite])
             asked = np.asarray(drawn.labels)[finite] if drawn.labels else None
             numbers = measured(known, found, asked, min(n, len(found.features)), splits, draws)
-            records += [{"source": name, "split": reference, **r} for r in numbers]
+            cost = {} if drawn.evaluations is None else {"evaluations": drawn.evaluations}
+            records += [{"source": name, "split": reference, **cost, **r} for r in numbers]
             records.append(
                 {"source": name, "metric": "broken", "value": int((~finite).sum()), "n": len(finite)}
             )

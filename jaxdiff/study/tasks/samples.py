@@ -91,6 +91,7 @@ def samples(
                 f"Denoising, from noise (t = 1) to image (t = 0) ({run.name})": strip,
             },
             asked_for,
+            calls,
         )
 
     return Plan(planned_samples(n, shape, asked_for), make)
