@@ -239,20 +239,28 @@ def train(network: nn.Module, x0: Any, rate: float, device: torch.device, bfloat
     return awaited(step, device)
 
 
+SCHEDULERS = {  # class, settings, options of a step; the first two clip x0, as DDPM's sampler does
+    "ddim": ("DDIMScheduler", {}, {"use_clipped_model_output": True}),
+    "ddpm": ("DDPMScheduler", {}, {}),
+    "dpmpp_2m": ("DPMSolverMultistepScheduler", {"timestep_spacing": "trailing"}, {}),
+    "unipc": ("UniPCMultistepScheduler", {"timestep_spacing": "trailing"}, {}),
+}
+
+
 def sampler(network: nn.Module, name: str, steps: int, x: Any, device: torch.device) -> Call:
-    """(noises) -> images from noise x by the scheduler "ddim" or "ddpm", with x0 clipped.
+    """(noises) -> images from noise x by a scheduler of `SCHEDULERS`.
 
     The noise of each step is drawn if it is not given.
     """
     import diffusers
 
-    scheduler = {"ddim": diffusers.DDIMScheduler, "ddpm": diffusers.DDPMScheduler}[name]()
-    options = {"use_clipped_model_output": True} if name == "ddim" else {}
-    scheduler.set_timesteps(steps)
+    kind, settings, options = SCHEDULERS[name]
+    scheduler = getattr(diffusers, kind)(**settings)
     start_noise = nchw(x, device)
 
     @torch.no_grad()
     def run(noises: Iterable[Any] | None = None):
+        scheduler.set_timesteps(steps)  # anew for every sample, as their pipelines do: some count their steps
         z = start_noise
         for t in scheduler.timesteps:
             z = scheduler.step(network(z, t).sample, t, z, **options).prev_sample
@@ -262,7 +270,7 @@ def sampler(network: nn.Module, name: str, steps: int, x: Any, device: torch.dev
         if noises is None:
             return run()
         given = mock.Mock(side_effect=[nchw(n, device) for n in noises])
-        with mock.patch(f"diffusers.schedulers.scheduling_{name}.randn_tensor", given):
+        with mock.patch(f"{type(scheduler).__module__}.randn_tensor", given, create=True):
             return run()
 
     return awaited(call, device)

@@ -15,11 +15,13 @@ from jaxdiff.diffusion import (
     ddpm,
     denoiser,
     denoising,
+    dpmpp_2m,
     grids,
     linear,
     noise_levels,
     sample,
     time_label,
+    unipc,
     weights,
 )
 from jaxdiff.keys import example_keys, purpose
@@ -236,21 +238,25 @@ def training_row(net: Network, bfloat16: bool = False) -> Row:
 
 
 def sampling_rows(sizes: Sizes, repeats: int, peers: Peers) -> list[Row]:
-    """DDIM and DDPM with the UNet, against the schedulers of diffusers."""
+    """Solvers with the UNet, against the schedulers of diffusers."""
     net = networks(sizes, repeats, peers)
     return [
         sampling_row(net, "ddim", ddim(PROCESS), sizes.ddim_steps),
         sampling_row(net, "ddpm", ddpm(PROCESS), sizes.ddpm_steps),
+        sampling_row(net, "dpmpp_2m", dpmpp_2m(PROCESS), sizes.ddim_steps, "trailing", None),
+        sampling_row(net, "unipc", unipc(PROCESS), sizes.ddim_steps, "trailing", None),
     ]
 
 
-def sampling_row(net: Network, name: str, solver: Any, steps: int) -> Row:
+def sampling_row(
+    net: Network, name: str, solver: Any, steps: int, spacing: str = "leading", clip: float | None = 1.0
+) -> Row:
     """A sampler; for the check both take the same noise, in every step."""
-    ts, mesh = grids.respaced(steps, spacing="leading"), mesh_for(len(net.x))
+    ts, mesh = grids.respaced(steps, spacing=spacing), mesh_for(len(net.x))
     keys = jax.random.split(jax.random.key(4), len(net.x))
 
     def run(variables, batch):
-        denoise = denoiser(PROCESS, "eps", time_label(as_net(net.sizes.unet, variables), **LABEL), clip=1.0)
+        denoise = denoiser(PROCESS, "eps", time_label(as_net(net.sizes.unet, variables), **LABEL), clip=clip)
         return jax.vmap(lambda x, key: sample(solver, denoise, x, ts, key))(*batch)
 
     ours, side = spread(run, mesh, None), net.peers.module

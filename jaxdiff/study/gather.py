@@ -192,16 +192,25 @@ def _series(
 
 
 def _by_evaluations(rows: Sequence[Row], axes: Sequence[str], names: Mapping[str, str]) -> dict[str, tuple]:
-    """{what does not say how many, and what is measured: (evaluations, mean, low, high)}, by rising evaluations."""
-    counts = lambda axis: len({row["evaluations"] for row in rows if row[axis] == rows[0][axis]})
-    fixed = [axis for axis in axes if counts(axis) > 1]
+    """{the other axes, and what is measured: (evaluations, mean, low, high)}, along the axes of numbers that say how many."""
+    fixed = [axis for axis in axes if not _counts(rows, axis, axes)]
     lines: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row["evaluations"]):
         parts = [f"{names[axis]} = {row[axis]}" for axis in fixed]
-        parts += [str(row[f]) for f in ("source",) if row.get(f) is not None]
+        parts += [str(row["source"])] if row.get("source") is not None else []
         lines.setdefault(", ".join(parts) or "all", []).append(row)
     columns = ("evaluations", "mean", "low", "high")
     return {name: tuple([_float(r[c]) for r in found] for c in columns) for name, found in lines.items()}
+
+
+def _counts(rows: Sequence[Row], axis: str, axes: Sequence[str]) -> bool:
+    """Whether an axis is of numbers, and the evaluations change along it, all others equal."""
+    groups: dict[str, set[Any]] = {}
+    for row in rows:
+        others = repr([row[other] for other in axes if other != axis])
+        groups.setdefault(others, set()).add(row["evaluations"])
+    numbers = all(isinstance(row[axis], int | float) for row in rows)
+    return numbers and any(len(found) > 1 for found in groups.values())
 
 
 def _float(value: Any) -> float:

@@ -16,7 +16,7 @@ from benchmark_memory import Memory
 from benchmark_speed import Peers
 
 ROOT = Path(__file__).parents[2]
-ROWS = 11
+ROWS = 13
 NOBODY = Peers(None, missing="none in this test")
 
 

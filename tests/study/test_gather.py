@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxdiff.study.gather import gathered, summary
+from jaxdiff.study.gather import _by_evaluations, gathered, summary
 from jaxdiff.study.stage import Stage
 
 SETTINGS = [{"seed": s, "kind": k} for s in (0, 1) for k in ("eps", "v")]
@@ -69,3 +69,19 @@ def test_one_seed_has_the_interval_of_its_own_number():
         [{"stage": "a", "metric": "accuracy", "value": 0.5, "low": 0.4, "high": 0.6}], [], "seed"
     )
     assert (found["mean"], found["low"], found["high"], found["seeds"]) == (0.5, 0.4, 0.6, 1)
+
+
+def test_numbers_by_evaluations_are_lines_of_what_does_not_say_how_many():
+    """Heun asks twice a step: its points stand where they are paid for."""
+    rows = [
+        {"stage": "quality", "metric": "fid", "source": "samples", "solver": solver, "steps": n, "seed": seed,
+         "evaluations": n * calls, "value": 1.0 / n + seed}
+        for solver, calls in (("ddim", 1), ("heun", 2)) for n in (10, 5) for seed in (0, 1)
+    ]  # fmt: skip
+    told = summary(rows, ["seed", "solver", "steps"], "seed")
+    assert [row["seeds"] for row in told] == [2] * 4
+    lines = _by_evaluations(told, ["solver", "steps"], {"solver": "solver", "steps": "steps"})
+    assert list(lines) == ["solver = ddim, samples", "solver = heun, samples"]
+    x, mean, low, high = lines["solver = heun, samples"]
+    assert x == [10.0, 20.0] and mean == [0.7, 0.6]
+    assert low[0] < mean[0] < high[0]
