@@ -69,7 +69,7 @@ def adam(lr, warmup=5000, clip=1.0, **settings):
 
 
 def table(
-    small, score, denoise, solver, ts, likelihood=None, of=CIFAR10, classes=(), n=50_000, signal=0.1
+    small, score, denoise, solver, ts, likelihood=None, of=CIFAR10, classes=(), n=50_000, signal=0.05
 ) -> ConfigDict:
     """The study: network, samples, their quality, and perhaps likelihood."""
     features = (

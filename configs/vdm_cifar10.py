@@ -39,4 +39,5 @@ def get_config(variant: str = "") -> ConfigDict:
         part(diffusion.ddpm),
         part(grids.uniform, steps=1000),
         {"bound": part(diffusion.variational_bound, steps=1000, variance="posterior")},
+        signal=0.1,  # their noise ends at a signal-to-noise ratio of exp(-5)
     )

@@ -69,7 +69,7 @@ def prior(
     shape: Sequence[int],
     key: PRNGKey,
     dtype: Any = jnp.float32,
-    signal: float = 0.1,
+    signal: float = 0.05,
 ) -> Image:
     """Where a grid for pure noise begins: sigma(ts[0]) z, which stands for x at ts[0] if hardly any image is left there.
 

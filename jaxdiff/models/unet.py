@@ -108,7 +108,9 @@ def whole(h: Features, size: int) -> Float[Array, "batch rows columns pixels"]:
     """The inverse of `patches`."""
     batch, height, width, channels = h.shape
     squares = h.reshape(batch, height, width, size, size, channels // size**2)
-    return squares.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height * size, width * size, -1)
+    return squares.transpose(0, 1, 3, 2, 4, 5).reshape(
+        batch, height * size, width * size, channels // size**2
+    )
 
 
 class UNet(nn.Module):

@@ -83,6 +83,7 @@ def test_a_condition_of_a_network_without_classes_is_refused():
         planned(config(score=score(condition=part(conditions.label))))
 
 
+@pytest.mark.slow
 def test_what_training_carries_is_resumed_and_is_no_product(tmp_path):
     """Importance sampling: as many losses as steps x batch are remembered."""
     stage = score(
@@ -102,6 +103,7 @@ def test_what_training_carries_is_resumed_and_is_no_product(tmp_path):
         _ = run(config(score=score()), tmp_path / "other")["score"]().share
 
 
+@pytest.mark.slow
 def test_a_learned_process_is_trained_and_offered(tmp_path):
     stage = score(
         process=part(learned.scalar, gamma_min=-6.0, gamma_max=6.0),
@@ -115,6 +117,7 @@ def test_a_learned_process_is_trained_and_offered(tmp_path):
     assert np.isfinite(made["samples"].images).all()
 
 
+@pytest.mark.slow
 def test_a_student_begins_as_its_teacher(tmp_path):
     """With a step of no length its weights are the teacher's; and the loss it is told is that of the teacher's steps."""
     from jaxdiff.train import optimizer
@@ -142,6 +145,7 @@ def quality(**named):
     return part(tasks.quality, samples=named, features=features(), draws=4)
 
 
+@pytest.mark.slow
 def test_quality_is_that_of_the_features(tmp_path):
     """Of the reference itself nothing is missing; of others the numbers are those of their features, by hand."""
     made = run(
@@ -191,6 +195,7 @@ def test_features_that_are_none_are_refused():
         planned(config(classifier=classifier(), noise=part(tasks.noise, n=5), quality=stage))
 
 
+@pytest.mark.slow
 def test_the_likelihood_is_the_bound_of_the_denoiser(tmp_path):
     """In bits per dimension, term by term, of 17 levels; and there is a picture of the loss."""
     stage = part(
@@ -224,6 +229,7 @@ def test_the_likelihood_by_the_flow(tmp_path):
     assert np.isfinite(numbers(tmp_path / "likelihood")["bits/dim (flow)"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["inpainted", "repainted"])
 def test_known_pixels_are_restored_untouched(tmp_path, way):
     known = part(guidance.inpainted, denoise="@score") if way == "inpainted" else "@score"
@@ -253,6 +259,7 @@ def test_known_pixels_are_restored_untouched(tmp_path, way):
     )
 
 
+@pytest.mark.slow
 def test_a_measurement_reaches_its_guidance(tmp_path):
     """Restoring by the measurement is nearer to it than without."""
     variance = part(guidance.posterior_noise, noise=1e-3, gain=0.25)
@@ -270,6 +277,7 @@ def test_a_measurement_reaches_its_guidance(tmp_path):
     assert guided < 0.7 * consistency("free", "@score")
 
 
+@pytest.mark.slow
 def test_samples_are_seen_while_a_network_trains(tmp_path):
     """The picture at the end is of the product; the digest does not know of it."""
     watch = part(

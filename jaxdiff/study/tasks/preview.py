@@ -47,7 +47,7 @@ def preview(
     n: int = 64,
     labels: Sequence[int] = (),
     features: Later | None = None,
-    signal: float = 0.1,
+    signal: float = 0.05,
     batch_size: int = 64,
     slots: int | None = None,
 ) -> Preview:

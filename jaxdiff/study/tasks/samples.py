@@ -31,7 +31,7 @@ def samples(
     ts: Any,
     n: int = 64,
     labels: Sequence[int] = (),
-    signal: float = 0.1,
+    signal: float = 0.05,
     rows: int = 4,
     columns: Aside[int] = 9,
     batch_size: Aside[int] = 64,
