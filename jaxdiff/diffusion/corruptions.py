@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdiff import checks
+from jaxdiff.diffusion.multiresolution import shrunk
 from jaxdiff.types import Image, PRNGKey
 
 __all__ = ["blurred", "hidden", "hidden_pixels", "smaller"]
@@ -69,14 +70,7 @@ def _masked(x0: Image, known: Any) -> Corrupted:
 
 
 def _smaller(factor: int, x0: Image, key: PRNGKey) -> Corrupted:
-    height, width, channels = x0.shape
-    if height % factor or width % factor:
-        raise ValueError(f"smaller needs sides that {factor} divides; got {height} x {width}.")
-
-    def operator(x: Any) -> Any:
-        blocks = x.reshape(height // factor, factor, width // factor, factor, channels)
-        return blocks.mean((1, 3))
-
+    operator = lambda x: shrunk(x, factor)
     shown = operator(x0).repeat(factor, 0).repeat(factor, 1)
     return Corrupted(shown, operator, {"operator": operator, "measured": operator(x0)})
 

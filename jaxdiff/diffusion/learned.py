@@ -83,11 +83,14 @@ class LearnedLogsnr(Process):
 def scalar(gamma_min: float = GAMMA_MIN, gamma_max: float = GAMMA_MAX) -> Trainable:
     """gamma linear between learned ends."""
     ends = _ends("scalar", gamma_min, gamma_max)
-    return Trainable(lambda key: {"ends": jnp.asarray(ends)}, lambda params: LearnedLogsnr(params))
+    return Trainable(lambda key: {"ends": jnp.asarray(ends)}, LearnedLogsnr)
 
 
 def monotone(gamma_min: float = GAMMA_MIN, gamma_max: float = GAMMA_MAX, features: int = 1024) -> Trainable:
-    """gamma of learned ends and a learned rise, equation (3), linear in t at first but for little."""
+    """gamma of learned ends and a learned rise, equation (3), linear in t at first but for little.
+
+    The bound does not depend on the rise, so its gradient is noise about 0 there; Kingma et al. train it by the loss squared.
+    """
     ends = _ends("monotone", gamma_min, gamma_max)
     checks.count("monotone", features=features)
 
@@ -100,7 +103,7 @@ def monotone(gamma_min: float = GAMMA_MIN, gamma_max: float = GAMMA_MAX, feature
             "out": weight(2, (features,)),
         }
 
-    return Trainable(init, lambda params: LearnedLogsnr(params))
+    return Trainable(init, LearnedLogsnr)
 
 
 def vdm(process: Process, kind: Kind, levels: int | None = None) -> Callable[..., Losses]:

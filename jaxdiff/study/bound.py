@@ -6,6 +6,9 @@ Weights are arguments of whatever is compiled, never constants of it: one progra
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
+
 
 class Bound(NamedTuple):
     """`make(arrays)` is the function; `arrays` is a pytree."""
@@ -21,3 +24,14 @@ class Bound(NamedTuple):
     def __call__(self) -> Callable:
         """The function with these weights, for use outside of a jit."""
         return self.make(self.arrays)
+
+
+def zeros_for_shapes(tree: Any) -> Any:
+    """Arrays as they are; shapes, which stand for arrays that are not there yet, as zeros, for a trace."""
+    zeros = lambda a: jnp.zeros(a.shape, a.dtype) if isinstance(a, jax.ShapeDtypeStruct) else a
+    return jax.tree.map(zeros, tree)
+
+
+def shapes(arrays: Any) -> Any:
+    """Arrays as shapes."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), arrays)

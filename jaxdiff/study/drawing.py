@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdiff.data.dataset import Dataset
 from jaxdiff.diffusion import from_network
 from jaxdiff.train import data_mesh, spread
 
@@ -61,12 +62,6 @@ def seen(x: jax.Array) -> jax.Array:
     return jnp.where(jnp.isfinite(x), jnp.clip(from_network(x), 0.0, 1.0), jnp.nan)
 
 
-def zeros_for_shapes(tree: Any) -> Any:
-    """Arrays as they are; shapes, which stand for arrays that are not there yet, as zeros, for a trace."""
-    zeros = lambda a: jnp.zeros(a.shape, a.dtype) if isinstance(a, jax.ShapeDtypeStruct) else a
-    return jax.tree.map(zeros, tree)
-
-
-def shapes(arrays: Any) -> Any:
-    """Arrays as shapes."""
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), arrays)
+def all_images(dataset: Dataset) -> np.ndarray:
+    """The images of a split, [n, h, w, c] in [0, 1]."""
+    return dataset.fetch(np.arange(len(dataset)))["image"]

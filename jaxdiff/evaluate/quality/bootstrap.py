@@ -7,6 +7,7 @@ from jaxtyping import Int
 
 from jaxdiff import checks
 
+NORMAL = 1.959963984540054  # the 97.5 % quantile of a standard normal
 Statistic = Callable[[Int[np.ndarray, " n"]], float]
 
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdiff.checks import logits_of, nearest
+from jaxdiff.study.bound import shapes
 from jaxdiff.study.parts import Later, noted
 from jaxdiff.study.table.attack import attack_function
 from jaxdiff.study.table.cell import Cell, Curve
@@ -110,7 +111,7 @@ def check_victim(victim: Victim, view: Any, shape: tuple[int, ...], classes: int
         return jax.grad(lambda x: jnp.sum(classifier(x, key)))(x)
 
     image = jax.ShapeDtypeStruct(shape, jnp.float32)
-    jax.eval_shape(slope, _shapes(victim.arrays), image, jax.random.key(0))
+    jax.eval_shape(slope, shapes(victim.arrays), image, jax.random.key(0))
 
 
 def check_attacks(cell: Cell, classes: int) -> tuple[str, ...]:
@@ -142,7 +143,7 @@ def check_cell(
 
     struct = jax.ShapeDtypeStruct
     arguments = {
-        "arrays": _shapes(cell.arrays),
+        "arrays": shapes(cell.arrays),
         "key": jax.random.key(0),
         "radius": struct((), jnp.float32),
     }
@@ -159,7 +160,3 @@ def _stand_in(classes: int, random: bool) -> Victim:
     """A victim that costs nothing."""
     classifier = lambda x, key: jnp.mean(x) * jnp.arange(classes, dtype=jnp.float32)
     return Victim(Later("@stand-in", {"stand-in": classifier}, {}), None, random)
-
-
-def _shapes(arrays: Any) -> Any:
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arrays)

@@ -9,7 +9,7 @@ from jaxdiff import checks
 from jaxdiff.data.dataset import Dataset
 from jaxdiff.evaluate import image_grid
 from jaxdiff.keys import purpose
-from jaxdiff.study.drawing import SAMPLES, Samples, once, planned_samples
+from jaxdiff.study.drawing import SAMPLES, Samples, all_images, once, planned_samples
 from jaxdiff.study.study import Plan, Run
 
 
@@ -18,7 +18,7 @@ def real(data: Callable[[str], Dataset], n: int | None = None, split: str = "tes
     dataset = data(split)
     n = len(dataset) if n is None else n
     checks.count("real", 1, len(dataset), n=n)
-    return _drawn(dataset, n, lambda run: _images(dataset)[:n])
+    return _drawn(dataset, n, lambda run: all_images(dataset)[:n])
 
 
 def noise(data: Callable[[str], Dataset], n: int = 1000) -> Plan:
@@ -40,7 +40,7 @@ def pca_gaussian(data: Callable[[str], Dataset], n: int = 1000, components: int 
     def draw(run: Run) -> np.ndarray:
         from sklearn.decomposition import PCA
 
-        fitted = PCA(components, svd_solver="full").fit(_images(dataset).reshape(len(dataset), -1))
+        fitted = PCA(components, svd_solver="full").fit(all_images(dataset).reshape(len(dataset), -1))
         z = jax.random.normal(purpose(run.key, "components"), (n, components))
         images = fitted.inverse_transform(np.asarray(z, np.float64) * np.sqrt(fitted.explained_variance_))
         return np.clip(images, 0.0, 1.0).reshape(n, *dataset.image_shape)
@@ -55,7 +55,3 @@ def _drawn(dataset: Dataset, n: int, draw: Callable[[Run], np.ndarray]) -> Plan:
         return Samples(run.name, images, {f"Images ({run.name})": grid})
 
     return Plan(planned_samples(n, dataset.image_shape), make)
-
-
-def _images(dataset: Dataset) -> np.ndarray:
-    return dataset.fetch(np.arange(len(dataset)))["image"]

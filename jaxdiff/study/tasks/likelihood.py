@@ -13,13 +13,13 @@ from jaxdiff.data.dataset import Dataset
 from jaxdiff.diffusion import Process, bits_per_dim, dequantised, to_network
 from jaxdiff.evaluate.atomic import write_text
 from jaxdiff.evaluate.axes import axis_plot
+from jaxdiff.evaluate.quality.bootstrap import NORMAL
 from jaxdiff.keys import example_keys, purpose
-from jaxdiff.study.drawing import each, shapes
+from jaxdiff.study.bound import shapes
+from jaxdiff.study.drawing import each
 from jaxdiff.study.parts import Aside, Later
 from jaxdiff.study.study import Plan, Run
 from jaxdiff.study.table.run import rounded, width
-
-NORMAL = 1.959963984540054  # the 97.5 % quantile
 
 
 def likelihood(

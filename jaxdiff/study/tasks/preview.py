@@ -13,7 +13,8 @@ from jaxdiff.diffusion import prior, sample
 from jaxdiff.evaluate import image_grid
 from jaxdiff.evaluate.quality import Moments, agreement, frechet_distance
 from jaxdiff.keys import example_keys, purpose
-from jaxdiff.study.drawing import each, seen, shapes
+from jaxdiff.study.bound import shapes
+from jaxdiff.study.drawing import all_images, each, seen
 from jaxdiff.study.networks import final_variables
 from jaxdiff.study.parts import Later
 from jaxdiff.study.study import Run
@@ -91,7 +92,7 @@ def hooks(told: Preview, bound: Callable[[Any], Any], run: Run) -> list[Callable
 
     def moments_of_data() -> Moments:
         if not known:
-            real = told.data.fetch(np.arange(len(told.data)))["image"]
+            real = all_images(told.data)
             known.append(Moments.of(each(look, told.features.arrays, real, *size, "features")[0]))
         return known[0]
 

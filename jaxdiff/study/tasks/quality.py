@@ -21,13 +21,14 @@ from jaxdiff.evaluate.quality import (
     kernel_distance,
     neighbours,
 )
-from jaxdiff.study.drawing import Samples, each, shapes
+from jaxdiff.evaluate.quality.bootstrap import NORMAL
+from jaxdiff.study.bound import shapes
+from jaxdiff.study.drawing import Samples, all_images, each
 from jaxdiff.study.parts import Aside, Later
 from jaxdiff.study.study import Plan, Run
 from jaxdiff.study.table.run import rounded, width
 
 COLUMNS = ("n", "fid", "kid", "score", "precision", "recall", "density", "coverage", "accuracy")
-NORMAL = 1.959963984540054  # the 97.5 % quantile
 
 
 class Seen(NamedTuple):
@@ -74,7 +75,7 @@ def quality(
 
     def make(run: Run) -> None:
         see = lambda images: Seen(*each(one, features.arrays, images, size, width_, "features"))
-        real = dataset.fetch(np.arange(len(dataset)))["image"]
+        real = all_images(dataset)
         known = see(real)
         records, n = [], min(len(drawn.images) for drawn in samples.values())
         for name, drawn in samples.items():

@@ -14,7 +14,8 @@ from jaxdiff.diffusion import Process, prior, sample, to_network
 from jaxdiff.evaluate import image_grid
 from jaxdiff.evaluate.atomic import write_text
 from jaxdiff.keys import example_keys, purpose
-from jaxdiff.study.drawing import SAMPLES, Samples, each, planned_samples, seen, shapes
+from jaxdiff.study.bound import shapes
+from jaxdiff.study.drawing import SAMPLES, Samples, each, planned_samples, seen
 from jaxdiff.study.parts import Aside, Later, takes
 from jaxdiff.study.study import Plan, Run
 from jaxdiff.study.table.run import rounded, width

@@ -15,7 +15,8 @@ from jaxdiff.diffusion.conditions import NO_CLASS
 from jaxdiff.evaluate import image_grid, trajectory_strip
 from jaxdiff.evaluate.atomic import write_text
 from jaxdiff.keys import example_keys, purpose
-from jaxdiff.study.drawing import SAMPLES, Samples, each, once, planned_samples, seen, shapes
+from jaxdiff.study.bound import shapes
+from jaxdiff.study.drawing import SAMPLES, Samples, each, once, planned_samples, seen
 from jaxdiff.study.parts import Aside, Later, takes
 from jaxdiff.study.study import Plan, Run
 from jaxdiff.study.table.run import rounded, width

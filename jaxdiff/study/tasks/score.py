@@ -16,8 +16,7 @@ from jaxdiff.diffusion.noise_levels import Adaptive, adaptive
 from jaxdiff.diffusion.prediction import row_of
 from jaxdiff.keys import example_keys, purpose
 from jaxdiff.models.layers import example_rngs
-from jaxdiff.study.bound import Bound
-from jaxdiff.study.drawing import zeros_for_shapes
+from jaxdiff.study.bound import Bound, zeros_for_shapes
 from jaxdiff.study.networks import (
     CARRIED,
     LEARNED,
