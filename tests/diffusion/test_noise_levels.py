@@ -50,9 +50,9 @@ def test_only_the_last_losses_count_by_their_root_mean_square(key):
     levels = noise_levels.importance(STEPS, history=2, uniform=1e-6)
     state = remembered(levels, 100.0 * LOSSES[::-1], 3)
     state = levels.update(state, jnp.array([0.25, 0.25, 0.5, 0.75, 1.0, 0.5, 0.75, 1.0]),
-                          jnp.array([3.0, 4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]))  # fmt: skip
+                          jnp.array([1.0, 7.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]))  # fmt: skip
     found, _, _ = chances(levels, state, key)
-    size = np.array([12.5**0.5, 1.0, 1.0, 1.0])
+    size = np.array([5.0, 1.0, 1.0, 1.0])
     np.testing.assert_allclose(found, size / size.sum(), atol=0.01)
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from rows import slow_but
 
 from jaxdiff import models
@@ -190,3 +191,19 @@ def test_features_are_what_the_last_layer_sees(name, images):
 def test_features_of_a_plain_function_are_refused():
     with pytest.raises(ValueError, match=r"x -> \(features, logits\) does in its place"):
         models.features(lambda x, key: x)
+
+
+class Twice(nn.Module):
+    """Two dense layers, one after the other."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(4, name="linear")(nn.tanh(nn.Dense(3, name="first")(x.reshape(len(x), -1))))
+
+
+def test_features_are_those_of_the_last_of_several_dense_layers(images):
+    variables = Twice().init(jax.random.key(0), images)
+    features, logits = models.features(models.as_classifier(Twice(), variables))(images[0])
+    dense = variables["params"]["linear"]
+    assert features.shape == (3,)
+    np.testing.assert_allclose(logits, features @ dense["kernel"] + dense["bias"], rtol=1e-5, atol=1e-6)

@@ -182,7 +182,7 @@ def test_broken_samples_are_left_out_and_counted():
 
     rng = np.random.default_rng(0)
     known, found = (Seen(rng.normal(size=(n, 3)), rng.normal(size=(n, 4))) for n in (50, 20))
-    records = {r["metric"]: r for r in measured(known, found, found.logits.argmax(1), 10, 5, 4)}
+    records = {r["metric"]: r for r in measured(known, found, found.logits.argmax(1), 10, 5, 4, 40)}
     assert (
         records["accuracy"]["value"] == 1.0 and records["accuracy"]["n"] == 20 and records["fid"]["n"] == 10
     )

@@ -51,7 +51,7 @@ def neighbours(real: Any, generated: Any, k: int = 5) -> Neighbours:
 
 def _reach(x: np.ndarray, k: int) -> np.ndarray:
     """The distance of every point to its k-th neighbour, itself not counted."""
-    return np.concatenate([np.partition(rows, k, axis=1)[:, k] for rows in _distances(x, x)])
+    return np.concatenate([np.partition(rows, k, axis=1)[:, k].copy() for rows in _distances(x, x)])
 
 
 def _distances(x: np.ndarray, y: np.ndarray) -> Any:

@@ -45,6 +45,7 @@ def quality(
     reference: str = "train",
     splits: int = 10,
     draws: int = 100,
+    near: int = 10_000,
     batch_size: Aside[int] = 256,
     slots: Aside[int | None] = None,
 ) -> Plan:
@@ -52,13 +53,14 @@ def quality(
 
     `features` is a part whose function is x -> (features [d], logits), such as part(models.features, classifier="@classifier").
     Measured are the Fréchet and the kernel distance (FID and KID, of whatever network it is), the score of its classes in
-    `splits` parts, precision and recall (3 neighbours), density and coverage (5), and, where classes were asked for, how often
+    `splits` parts, precision and recall (3 neighbours), density and coverage (5), of the first `near` of either side, and, where classes were asked for, how often
     the classifier sees them. Intervals of 95 %: 1.96 standard deviations over `draws` resamples of the samples (FID) or over
     parts (KID, score), exact for accuracy. All but accuracy are of the first n of each, n the fewest of any: such numbers
     depend on n. Samples that are not finite are left out, and counted. results.json holds the numbers, quality.md a table with
     the protocol. ValueError if there are too few samples.
     """
     checks.count("quality", splits=splits)
+    checks.count("quality", 6, near=near)
     checks.count("quality", 2, draws=draws)
     dataset = data(reference)
     size, width_ = rounded(batch_size), width(slots, batch_size)
@@ -82,7 +84,7 @@ def quality(
             finite = np.isfinite(drawn.images).reshape(len(drawn.images), -1).all(1)
             found = see(drawn.images[finite])
             asked = np.asarray(drawn.labels)[finite] if drawn.labels else None
-            numbers = measured(known, found, asked, min(n, len(found.features)), splits, draws)
+            numbers = measured(known, found, asked, min(n, len(found.features)), splits, draws, near)
             cost = {} if drawn.evaluations is None else {"evaluations": drawn.evaluations}
             records += [{"source": name, "split": reference, **cost, **r} for r in numbers]
             records.append(
@@ -101,7 +103,7 @@ def quality(
 
 
 def measured(
-    known: Seen, found: Seen, asked: np.ndarray | None, n: int, splits: int, draws: int
+    known: Seen, found: Seen, asked: np.ndarray | None, n: int, splits: int, draws: int, near: int
 ) -> list[dict[str, Any]]:
     """Records {metric, value, low, high, n} of samples against a reference: of the first n, but for the classes of all."""
     logits, found = found.logits, Seen(*(values[:n] for values in found))
@@ -117,8 +119,8 @@ def measured(
     ]
     for k, names in ((3, ("precision", "recall")), (5, ("density", "coverage"))):
         if n > k:  # fewer samples have no k-th neighbour
-            near = neighbours(known.features, found.features, k)
-            records += [_around(name, getattr(near, name)) for name in names]
+            seen = neighbours(known.features[:near], found.features[:near], k)
+            records += [_around(name, getattr(seen, name)) for name in names]
     if asked is not None:
         right = agreement(logits, asked)
         ends = {"low": right.low, "high": right.high, "n": right.n}
