@@ -53,11 +53,11 @@ def quality(
 
     `features` is a part whose function is x -> (features [d], logits), such as part(models.features, classifier="@classifier").
     Measured are the Fréchet and the kernel distance (FID and KID, of whatever network it is), the score of its classes in
-    `splits` parts, precision and recall (3 neighbours), density and coverage (5), of the first `near` of either side, and, where classes were asked for, how often
-    the classifier sees them. Intervals of 95 %: 1.96 standard deviations over `draws` resamples of the samples (FID) or over
-    parts (KID, score), exact for accuracy. All but accuracy are of the first n of each, n the fewest of any: such numbers
-    depend on n. Samples that are not finite are left out, and counted. results.json holds the numbers, quality.md a table with
-    the protocol. ValueError if there are too few samples.
+    `splits` parts, precision and recall (3 neighbours), density and coverage (5), of the first `near` of either side, and,
+    where classes were asked for, how often the classifier sees them. Intervals of 95 %: 1.96 standard deviations over `draws`
+    resamples of the samples (FID) or over parts (KID, score), exact for accuracy. All but accuracy are of the first n of each,
+    n the fewest of any: such numbers depend on n. Samples that are not finite are left out, and counted. results.json holds the
+    numbers, quality.md a table with the protocol. ValueError if there are too few samples.
     """
     checks.count("quality", splits=splits)
     checks.count("quality", 6, near=near)
