@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,7 @@ def write_summary(workdir: Path, rows: Sequence[Row], axes: Mapping[str, Sequenc
         others = [axis for axis in axes if axis != seed and any(row[axis] is not None for row in own)]
         sections.append(f"## {stage}: {metric}\n\n{_table(own, others, names)}")
         for axis in others:
-            path = workdir / FIGURES / f"{stage}-{metric}-{names[axis]}.png"
+            path = workdir / FIGURES / _file(stage, metric, names[axis])
             path.parent.mkdir(exist_ok=True)
             series = _series(own, axis, axes[axis], others, names)
             figures[f"{stage}: {metric} by {names[axis]}"] = axis_plot(
@@ -123,7 +124,7 @@ def write_summary(workdir: Path, rows: Sequence[Row], axes: Mapping[str, Sequenc
             )
         asked = [row for row in own if row.get("evaluations")]
         if len({row["evaluations"] for row in asked}) > 1:
-            path = workdir / FIGURES / f"{stage}-{metric}-evaluations.png"
+            path = workdir / FIGURES / _file(stage, metric, "evaluations")
             path.parent.mkdir(exist_ok=True)
             series = _by_evaluations(asked, others, names)
             figures[f"{stage}: {metric} by evaluations"] = against_plot(
@@ -211,6 +212,11 @@ def _counts(rows: Sequence[Row], axis: str, axes: Sequence[str]) -> bool:
         groups.setdefault(others, set()).add(row["evaluations"])
     numbers = all(isinstance(row[axis], int | float) for row in rows)
     return numbers and any(len(found) > 1 for found in groups.values())
+
+
+def _file(*parts: str) -> str:
+    """The name of a picture, whatever a metric is called."""
+    return re.sub(r"[^\w.-]+", "_", "-".join(parts)) + ".png"
 
 
 def _float(value: Any) -> float:

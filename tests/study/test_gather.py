@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxdiff.study.gather import _by_evaluations, gathered, summary
+from jaxdiff.study.gather import _by_evaluations, gathered, summary, write_summary
 from jaxdiff.study.stage import Stage
 
 SETTINGS = [{"seed": s, "kind": k} for s in (0, 1) for k in ("eps", "v")]
@@ -86,3 +86,14 @@ def test_numbers_by_evaluations_are_lines_of_what_does_not_say_how_many():
     assert x == [10.0, 20.0]
     np.testing.assert_allclose(mean, [0.7, 0.6])
     assert low[0] < mean[0] < high[0]
+
+
+def test_a_metric_of_any_name_has_a_picture(tmp_path):
+    """A slash is no folder."""
+    rows = [
+        {"stage": "a", "metric": "bits/dim (bound)", "seed": s, "lr": r, "value": s + r}
+        for s in (0, 1)
+        for r in (1, 2)
+    ]
+    write_summary(tmp_path, rows, {"seed": (0, 1), "lr": (1, 2)}, "seed")
+    assert (tmp_path / "figures" / "a-bits_dim_bound_-lr.png").exists()

@@ -209,12 +209,13 @@ def test_the_likelihood_is_the_bound_of_the_denoiser(tmp_path):
         bound(network, 2 * jnp.asarray(x) - 1, purpose(k, "bound")) for x, k in zip(images, keys, strict=True)
     ]
     bits = lambda values: np.mean([float(v) for v in values]) / (64 * np.log(2))
-    found = numbers(tmp_path / "likelihood")
-    np.testing.assert_allclose(found["bits/dim (bound)"], bits(b.total for b in each), rtol=1e-4)
-    np.testing.assert_allclose(
-        found["bits/dim (bound, prior)"], bits(b.prior for b in each), rtol=1e-3, atol=1e-6
-    )
-    np.testing.assert_allclose(found["bits/dim (bound, decoder)"], bits(b.decoder for b in each), rtol=1e-4)
+    found = {
+        name: numbers(tmp_path / "likelihood", source=name)["bits_per_dim"]
+        for name in ("bound", "bound_prior", "bound_decoder")
+    }
+    np.testing.assert_allclose(found["bound"], bits(b.total for b in each), rtol=1e-4)
+    np.testing.assert_allclose(found["bound_prior"], bits(b.prior for b in each), rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(found["bound_decoder"], bits(b.decoder for b in each), rtol=1e-4)
     rows = (tmp_path / "likelihood" / "loss.csv").read_text().splitlines()
     assert len(rows) == 5 and (tmp_path / "likelihood" / "loss.png").exists()
     with pytest.raises(ValueError, match="needs bound=part"):
@@ -226,7 +227,7 @@ def test_the_likelihood_by_the_flow(tmp_path):
     flow = part(diffusion.flow_likelihood, t_min=1e-3, rtol=1e-3, atol=1e-3)
     stage = part(tasks.likelihood, denoise="@score", flow=flow, n=2, repeats=2)
     run(config(score=score(), likelihood=stage), tmp_path)
-    assert np.isfinite(numbers(tmp_path / "likelihood")["bits/dim (flow)"])
+    assert np.isfinite(numbers(tmp_path / "likelihood", source="flow")["bits_per_dim"])
 
 
 @pytest.mark.slow

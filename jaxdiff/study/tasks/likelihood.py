@@ -62,7 +62,7 @@ def likelihood(
         )
         terms = {"prior": found.prior, "steps": jnp.sum(found.steps), "decoder": found.decoder}
         bits = {name: nats / (dims * jnp.log(2.0)) for name, nats in terms.items()}
-        return {"bound": sum(bits.values()), **{f"bound, {name}": b for name, b in bits.items()}}
+        return {"bound": sum(bits.values()), **{f"bound_{name}": b for name, b in bits.items()}}
 
     def by_flow(arrays: Any, x: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
         measure = parts["flow"](arrays["flow"], process=process)
@@ -127,7 +127,8 @@ def _record(name: str, bits: np.ndarray, split: str) -> dict[str, Any]:
     mean, n = float(bits.mean()), len(bits)
     half = NORMAL * float(bits.std(ddof=1)) / np.sqrt(n) if n > 1 else 0.0
     return {
-        "metric": f"bits/dim ({name})",
+        "metric": "bits_per_dim",
+        "source": name,
         "split": split,
         "value": mean,
         "low": mean - half,
