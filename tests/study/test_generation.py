@@ -264,7 +264,7 @@ def test_known_pixels_are_restored_untouched(tmp_path, way):
 def test_a_measurement_reaches_its_guidance(tmp_path):
     """Restoring by the measurement is nearer to it than without."""
     variance = part(guidance.posterior_noise, noise=1e-3, gain=0.25)
-    network = score(process=part(diffusion.Cosine, alpha_min=0.05), kind="v")
+    network = score(process=part(diffusion.Cosine, alpha_min=0.04), kind="v")
 
     def consistency(name, denoise):
         stage = part(
