@@ -33,13 +33,19 @@ def planned_samples(n: int, shape: tuple[int, ...], labels: tuple[int, ...] = ()
     return Samples("", jax.ShapeDtypeStruct((n, *shape), jnp.float32), {}, labels)
 
 
-def once(path: Path, make: Callable[[], Any]) -> np.ndarray:
-    """The array in a file, made if it is not there."""
+def once(path: Path, make: Callable[[], Any]) -> Any:
+    """The array in a .npy file, or the arrays by their names in a .npz, made if it is not there: whole, or not at all."""
     if not path.exists():
-        fresh = path.with_name(f".{path.name}")
-        np.save(fresh, jax.device_get(make()))
+        fresh, made = path.with_name(f".{path.name}"), jax.device_get(make())
+        if path.suffix == ".npz":
+            np.savez(fresh, **made)
+        else:
+            np.save(fresh, made)
         fresh.replace(path)
-    return np.load(path)
+    if path.suffix != ".npz":
+        return np.load(path)
+    with np.load(path) as stored:
+        return dict(stored)
 
 
 def each(one: Callable, common: Any, examples: Any, size: int, width: int, what: str) -> Any:

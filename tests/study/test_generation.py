@@ -1,6 +1,7 @@
 """Stages that draw and measure: classes, what is learned beside a network, students, quality, likelihood, restoring."""
 
 import json
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -298,3 +299,26 @@ def test_samples_are_seen_while_a_network_trains(tmp_path):
     with pytest.raises(ValueError, match="of_class needs 'y'"):
         planned(config(score=told(watch=part(tasks.preview, solver=part(diffusion.ddim), ts=part(grids.uniform, steps=2),
                                              every=2, denoise=part(guidance.of_class)))))  # fmt: skip
+
+
+@pytest.mark.slow
+def test_what_is_measured_and_drawn_is_not_made_again(tmp_path, monkeypatch):
+    """Neither samples, their quality nor restorations; and nobody is asked how often the denoiser is."""
+    restored = part(
+        tasks.restored, denoise="@score", solver=part(diffusion.ddim), ts=part(grids.uniform, steps=3),
+        corruption=part(corruptions.hidden), n=2, draws=1,
+    )  # fmt: skip
+    stages = {
+        "score": score(),
+        "classifier": classifier(),
+        "samples": samples(denoise="@score"),
+        "restored": restored,
+    }
+    stages["quality"] = quality(samples="@samples", restored="@restored")
+    first = run(config(**stages), tmp_path)
+    for module in ("samples", "quality", "restored"):
+        monkeypatch.setattr(sys.modules[f"jaxdiff.study.tasks.{module}"], "each", None)
+    monkeypatch.setattr(sys.modules["jaxdiff.study.tasks.samples"], "evaluations", None)
+    again = run(config(**stages), tmp_path)
+    np.testing.assert_array_equal(first["restored"].images, again["restored"].images)
+    assert first["samples"].evaluations == again["samples"].evaluations == 3

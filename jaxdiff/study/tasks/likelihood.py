@@ -98,13 +98,11 @@ def likelihood(
     jax.eval_shape(one, shapes(arrays_now()), (image, jax.random.key(0)))
 
     def make(run: Run) -> None:
-        examples = (
-            dataset.fetch(np.arange(n))["image"],
-            example_keys(purpose(run.key, "likelihood"), jnp.arange(n)),
-        )
         results = run.folder / "results.json"
         if results.exists():
             return
+        keys = example_keys(purpose(run.key, "likelihood"), jnp.arange(n))
+        examples = dataset.fetch(np.arange(n))["image"], keys
         bits, losses = each(one, arrays_now(), examples, size, width_, "likelihood")
         np.savez(run.folder / "bits.npz", **bits)
         mean, error = losses.mean(0), losses.std(0, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(times)

@@ -76,6 +76,9 @@ def quality(
         )
 
     def make(run: Run) -> None:
+        report = run.folder / "quality.md"  # written last
+        if report.exists():
+            return
         see = lambda images: Seen(*each(one, features.arrays, images, size, width_, "features"))
         real = all_images(dataset)
         known = see(real)
@@ -97,7 +100,7 @@ def quality(
             "seed": run.seed,
         }
         write_text(run.folder / "results.json", json.dumps(records, indent=2) + "\n")
-        write_report(run.folder / "quality.md", records, protocol)
+        write_report(report, records, protocol)
 
     return Plan(None, make)
 

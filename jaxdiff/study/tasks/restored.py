@@ -15,7 +15,7 @@ from jaxdiff.evaluate import image_grid
 from jaxdiff.evaluate.atomic import write_text
 from jaxdiff.keys import example_keys, purpose
 from jaxdiff.study.bound import shapes
-from jaxdiff.study.drawing import SAMPLES, Samples, each, planned_samples, seen
+from jaxdiff.study.drawing import Samples, each, once, planned_samples, seen
 from jaxdiff.study.parts import Aside, Later, takes
 from jaxdiff.study.study import Plan, Run
 from jaxdiff.study.table.run import rounded, width
@@ -70,18 +70,17 @@ def restored(
 
     def make(run: Run) -> Samples:
         batch = dataset.fetch(np.arange(n))
-        path = run.folder / "restored.npz"
-        if not path.exists():
+
+        def restore() -> dict[str, np.ndarray]:
             ids = jnp.repeat(jnp.arange(n), draws)
             keys = example_keys(purpose(run.key, "restored"), ids)
             draw_keys = jax.vmap(jax.random.fold_in)(keys, jnp.tile(jnp.arange(draws), n))
             examples = batch["image"][ids], batch["label"][ids], keys, draw_keys
             shown, images, found = each(one, arrays_now(), examples, size, width_, "restoring")
-            np.savez(path, shown=shown[::draws], images=images, **found)
-        with np.load(path) as stored:
-            arrays = dict(stored)
+            return {"shown": shown[::draws], "images": images, **found}
+
+        arrays = once(run.folder / "restored.npz", restore)
         images = arrays["images"]
-        np.save(run.folder / SAMPLES, images)
         rows = np.concatenate(
             [batch["image"][:, None], arrays["shown"][:, None], images.reshape(n, draws, *shape)], axis=1
         )
