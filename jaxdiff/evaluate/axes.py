@@ -34,24 +34,9 @@ def axis_plot(
     for name, three in series.items():
         if len(three) != 3 or any(len(each) != len(values) for each in three):
             raise ValueError(f"{name}: value, low and high need a number for each of {len(values)} values.")
-    if not series:
-        raise ValueError("A plot needs at least one series; got none.")
     numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-    x = np.asarray(values, float) if numeric else np.arange(len(values), dtype=float)
-    ticks = None if numeric else [str(value) for value in values]
-    _draw(
-        {name: (x, *three) for name, three in series.items()},
-        path,
-        xlabel,
-        ylabel,
-        title,
-        interval,
-        formats,
-        ticks,
-    )
-    rows = ((name, *point) for name, three in series.items() for point in zip(values, *three, strict=True))
-    write_beside(path, ("series", "x", "y", "low", "high"), rows)
-    return Path(path)
+    points = {name: (values, *three) for name, three in series.items()}
+    return _draw(points, path, xlabel, ylabel, title, interval, formats, None if numeric else values)
 
 
 def against_plot(
@@ -70,12 +55,7 @@ def against_plot(
     for name, four in series.items():
         if len(four) != 4 or len({len(each) for each in four}) != 1 or not all(x > 0 for x in four[0]):
             raise ValueError(f"{name}: every value has an x above 0, a low and a high.")
-    if not series:
-        raise ValueError("A plot needs at least one series; got none.")
-    _draw(series, path, xlabel, ylabel, title, interval, formats, logarithmic=True)
-    rows = ((name, *point) for name, four in series.items() for point in zip(*four, strict=True))
-    write_beside(path, ("series", "x", "y", "low", "high"), rows)
-    return Path(path)
+    return _draw(series, path, xlabel, ylabel, title, interval, formats, logarithmic=True)
 
 
 def _draw(
@@ -86,11 +66,14 @@ def _draw(
     title: str,
     interval: str,
     formats: Sequence[str],
-    ticks: Sequence[str] | None = None,
+    categories: Sequence[Any] | None = None,
     logarithmic: bool = False,
-) -> None:
-    """The lines with their intervals; `ticks` are names of 0, 1, ... on the axis."""
-    drawn = {name: [np.asarray(each, float) for each in four] for name, four in series.items()}
+) -> Path:
+    """The lines with their intervals, and their numbers beside them; x are numbers, or these categories, side by side."""
+    if not series:
+        raise ValueError("A plot needs at least one series; got none.")
+    places = lambda x: np.asarray(x, float) if categories is None else np.arange(len(x), dtype=float)
+    drawn = {n: [places(x), *(np.asarray(v, float) for v in three)] for n, (x, *three) in series.items()}
     names = [with_gaps(name, *four[1:]) for name, four in drawn.items()]
     heights = np.concatenate([four[1][np.isfinite(four[1])] for four in drawn.values()])
     reach = REACH * float(np.ptp(heights)) if len(heights) else 0.0
@@ -104,9 +87,12 @@ def _draw(
                 marker=MARKERS[k % len(MARKERS)], markersize=layers[k].marker, label=legend_entry(names[k])
             )
         axes.fill_between([], [], color=MUTED, alpha=0.18, linewidth=0, label=legend_entry(interval))
-        if ticks is not None:
-            axes.set_xticks(np.arange(len(ticks)), ticks)
-            axes.set_xlim(-0.5, len(ticks) - 0.5)
+        if categories is not None:
+            axes.set_xticks(np.arange(len(categories)), [str(value) for value in categories])
+            axes.set_xlim(-0.5, len(categories) - 0.5)
         if logarithmic:
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter("{x:g}")
+    rows = ((name, *point) for name, four in series.items() for point in zip(*four, strict=True))
+    write_beside(path, ("series", "x", "y", "low", "high"), rows)
+    return Path(path)

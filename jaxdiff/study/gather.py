@@ -17,30 +17,9 @@ from jaxdiff.evaluate.tidy import csv_text
 from jaxdiff.study.stage import Stage
 
 RESULTS, SUMMARY, FIGURES = "results.json", "sweep.md", "figures"
-FIELDS = (
-    "stage",
-    "source",
-    "defense",
-    "attack",
-    "metric",
-    "split",
-    "step",
-    "value",
-    "low",
-    "high",
-    "n",
-    "seconds",
-    "evaluations",
-)
-NAMED = (
-    "stage",
-    "source",
-    "defense",
-    "attack",
-    "metric",
-    "split",
-    "evaluations",
-)  # what tells numbers of a variant apart
+# What tells numbers of a variant apart, and what is told of each.
+NAMED = ("stage", "source", "defense", "attack", "metric", "split", "evaluations")
+FIELDS = (*NAMED, "step", "value", "low", "high", "n", "seconds")
 CONFIDENCE = 0.95
 Row = dict[str, Any]
 
