@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdiff.data.dataset import Dataset
-from jaxdiff.diffusion import from_network
+from jaxdiff.diffusion import Process, from_network, prior, sample
+from jaxdiff.study.parts import Later, takes
 from jaxdiff.train import data_mesh, spread
+from jaxdiff.types import Denoiser, PRNGKey
 
 SAMPLES = "samples.npy"
 
@@ -26,6 +28,42 @@ class Samples(NamedTuple):
     pictures: Mapping[str, Path] = {}
     labels: tuple[int, ...] = ()
     evaluations: int | None = None  # of the denoiser, for each
+
+
+class Sampler(NamedTuple):
+    """How an image [*shape] is drawn: by a solver down the grid `ts`, from noise with so much `signal` at most; `denoise` and
+    `solver` are parts, built with what they are told of the image.
+    """
+
+    denoise: Later
+    solver: Later
+    process: Process | None  # None: of a network that is not there yet
+    ts: Any
+    shape: tuple[int, ...]
+    signal: float = 0.05
+
+    @property
+    def arrays(self) -> tuple[Any, Any]:
+        """Those of what the parts name."""
+        return self.denoise.arrays, self.solver.arrays
+
+    def takes(self, name: str) -> bool:
+        """Whether one of the parts wants to be told this."""
+        return takes(self.denoise.spec, name) or takes(self.solver.spec, name)
+
+    def __call__(
+        self,
+        arrays: tuple[Any, Any],
+        key: PRNGKey,
+        told: Mapping[str, Any],
+        solve: Callable = sample,
+        watched: Callable[[Denoiser], Denoiser] = lambda denoise: denoise,
+    ) -> Any:
+        """What `solve`, `sample` or `trajectory`, makes of noise, in [-1, 1]; the solver asks `watched(denoiser)`."""
+        noise_key, solve_key = jax.random.split(key)
+        x = prior(self.process, self.ts, self.shape, noise_key, signal=self.signal)
+        denoise = watched(self.denoise(arrays[0], **told))
+        return solve(self.solver(arrays[1], **told), denoise, x, self.ts, solve_key)
 
 
 def planned_samples(n: int, shape: tuple[int, ...], labels: tuple[int, ...] = ()) -> Samples:

@@ -9,12 +9,11 @@ import numpy as np
 
 from jaxdiff import checks
 from jaxdiff.data.dataset import Dataset
-from jaxdiff.diffusion import prior, sample
 from jaxdiff.evaluate import image_grid
 from jaxdiff.evaluate.quality import Moments, agreement, frechet_distance
 from jaxdiff.keys import example_keys, purpose
 from jaxdiff.study.bound import shapes
-from jaxdiff.study.drawing import all_images, each, seen
+from jaxdiff.study.drawing import Sampler, all_images, each, seen
 from jaxdiff.study.networks import final_variables
 from jaxdiff.study.parts import Later
 from jaxdiff.study.study import Run
@@ -31,7 +30,7 @@ class Preview(NamedTuple):
 
     every: int
     one: Callable  # (score model, arrays, (key, y)) -> image in [0, 1]
-    arrays: Callable[[], Any]
+    arrays: Any
     n: int
     labels: tuple[int, ...]
     features: Later | None
@@ -62,20 +61,25 @@ def preview(
     checks.count("preview", every=every)
     checks.count("preview", 2, n=n)
     dataset = data("train")
-    asked_for = classes_asked(labels, n, dataset.num_classes, *filter(None, (denoise, solver)))
-    shape = dataset.image_shape
+    itself = lambda model: Later("@score", {"score": model}, {})
+    sampler = Sampler(denoise or itself(None), solver, None, ts, dataset.image_shape, signal)
+    asked_for = classes_asked(labels, n, dataset.num_classes, sampler)
 
     def one(model: Any, arrays: Any, example: Any) -> jax.Array:
         key, y = example
-        told = {"process": model.process, **({"y": y} if asked_for else {})}
-        noise_key, solve_key = jax.random.split(key)
-        x = prior(model.process, ts, shape, noise_key, signal=signal)
-        denoiser = denoise(arrays[0], score=model, **told) if denoise else model
-        return seen(sample(solver(arrays[1], **told), denoiser, x, ts, solve_key))
+        told = {"score": model, "process": model.process, **({"y": y} if asked_for else {})}
+        of_model = sampler._replace(denoise=denoise or itself(model), process=model.process)
+        return seen(of_model(arrays, key, told))
 
-    arrays = lambda: ({} if denoise is None else denoise.arrays, solver.arrays)
     return Preview(
-        every, one, arrays, n, asked_for, features, dataset, (rounded(batch_size), width(slots, batch_size))
+        every,
+        one,
+        sampler.arrays,
+        n,
+        asked_for,
+        features,
+        dataset,
+        (rounded(batch_size), width(slots, batch_size)),
     )
 
 
@@ -99,7 +103,7 @@ def hooks(told: Preview, bound: Callable[[Any], Any], run: Run) -> list[Callable
     def draw(step: int, state: TrainState, metrics: dict[str, Any]) -> None:
         variables = jax.device_get(final_variables(state))
         one = lambda common, example: told.one(make(common[0]), common[1], example)
-        images = each(one, (variables, told.arrays()), (keys, classes), *size, "preview")
+        images = each(one, (variables, told.arrays), (keys, classes), *size, "preview")
         names = [told.data.label_names[y] for y in told.labels] or None
         image_grid(images, folder / f"{step:07d}.png", labels=names)
         if told.features is None:
@@ -124,5 +128,5 @@ def check_preview(told: Any, product: Any) -> None:
     jax.eval_shape(
         lambda variables, arrays: told.one(product.make(variables), arrays, first),
         shapes(product.arrays),
-        shapes(told.arrays()),
+        shapes(told.arrays),
     )

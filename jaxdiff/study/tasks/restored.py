@@ -10,13 +10,13 @@ import numpy as np
 
 from jaxdiff import checks
 from jaxdiff.data.dataset import Dataset
-from jaxdiff.diffusion import Process, prior, sample, to_network
+from jaxdiff.diffusion import Process, to_network
 from jaxdiff.evaluate import image_grid
 from jaxdiff.evaluate.atomic import write_text
 from jaxdiff.keys import example_keys, purpose
 from jaxdiff.study.bound import shapes
-from jaxdiff.study.drawing import Samples, each, once, planned_samples, seen
-from jaxdiff.study.parts import Aside, Later, takes
+from jaxdiff.study.drawing import Sampler, Samples, each, once, planned_samples, seen
+from jaxdiff.study.parts import Aside, Later
 from jaxdiff.study.study import Plan, Run
 from jaxdiff.study.table.run import rounded, width
 
@@ -48,25 +48,22 @@ def restored(
     dataset = data(split)
     checks.count("restored", 1, len(dataset), n=n)
     shape, size, width_ = dataset.image_shape, rounded(batch_size), width(slots, batch_size)
-    told_class = takes(denoise.spec, "y") or takes(solver.spec, "y")
+    sampler = Sampler(denoise, solver, process, ts, shape)
+    told_class = sampler.takes("y")
 
     def one(arrays: Any, example: Any) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
         image, label, key, draw_key = example
         x0 = to_network(image)
         left = corruption(x0, purpose(key, "corruption"))
-        told = {**left.told, **({"y": label} if told_class else {})}
-        noise_key, solve_key = jax.random.split(draw_key)
-        x = prior(process, ts, shape, noise_key)
-        x = sample(solver(arrays[1], **told), denoise(arrays[0], **told), x, ts, solve_key)
+        x = sampler(arrays, draw_key, {**left.told, **({"y": label} if told_class else {})})
         found = seen(x)
         consistent = jnp.sqrt(jnp.mean((left.operator(x) - left.operator(x0)) ** 2)) / 2.0
         psnr = -10.0 * jnp.log10(jnp.mean((found - image) ** 2))
         return seen(left.shown), found, dict(zip(METRICS, (psnr, consistent), strict=True))
 
-    arrays_now = lambda: (denoise.arrays, solver.arrays)
     image, label = jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)
     keys = jax.random.key(0), jax.random.key(0)
-    jax.eval_shape(one, shapes(arrays_now()), (image, label, *keys))
+    jax.eval_shape(one, shapes(sampler.arrays), (image, label, *keys))
 
     def make(run: Run) -> Samples:
         batch = dataset.fetch(np.arange(n))
@@ -76,7 +73,7 @@ def restored(
             keys = example_keys(purpose(run.key, "restored"), ids)
             draw_keys = jax.vmap(jax.random.fold_in)(keys, jnp.tile(jnp.arange(draws), n))
             examples = batch["image"][ids], batch["label"][ids], keys, draw_keys
-            shown, images, found = each(one, arrays_now(), examples, size, width_, "restoring")
+            shown, images, found = each(one, sampler.arrays, examples, size, width_, "restoring")
             return {"shown": shown[::draws], "images": images, **found}
 
         arrays = once(run.folder / "restored.npz", restore)

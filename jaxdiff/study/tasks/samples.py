@@ -10,14 +10,14 @@ import numpy as np
 
 from jaxdiff import checks
 from jaxdiff.data.dataset import Dataset
-from jaxdiff.diffusion import Process, prior, sample, trajectory
+from jaxdiff.diffusion import Process, sample, trajectory
 from jaxdiff.diffusion.conditions import NO_CLASS
 from jaxdiff.evaluate import image_grid, trajectory_strip
 from jaxdiff.evaluate.atomic import write_text
 from jaxdiff.keys import example_keys, purpose
 from jaxdiff.study.bound import shapes
-from jaxdiff.study.drawing import SAMPLES, Samples, each, once, planned_samples, seen
-from jaxdiff.study.parts import Aside, Later, takes
+from jaxdiff.study.drawing import SAMPLES, Sampler, Samples, each, once, planned_samples, seen
+from jaxdiff.study.parts import Aside, Later
 from jaxdiff.study.study import Plan, Run
 from jaxdiff.study.table.run import rounded, width
 
@@ -51,22 +51,18 @@ def samples(
     checks.count("samples", least=2, columns=columns)
     dataset = data("train")
     shape, size, width_ = dataset.image_shape, rounded(batch_size), width(slots, batch_size)
-    asked_for = classes_asked(labels, n, dataset.num_classes, denoise, solver)
+    sampler = Sampler(denoise, solver, process, ts, shape, signal)
+    asked_for = classes_asked(labels, n, dataset.num_classes, sampler)
 
     def one(solve: Callable, arrays: Any, example: Any, watched: Callable = lambda f: f) -> jax.Array:
         key, y = example
-        told = {"y": y} if asked_for else {}
-        noise_key, solve_key = jax.random.split(key)
-        x = prior(process, ts, shape, noise_key, signal=signal)
-        denoiser = watched(denoise(arrays[0], **told))
-        return seen(solve(solver(arrays[1], **told), denoiser, x, ts, solve_key))
+        return seen(sampler(arrays, key, {"y": y} if asked_for else {}, solve, watched))
 
-    arrays_now = lambda: (denoise.arrays, solver.arrays)
     first = (jax.random.key(0), jnp.asarray(0))
-    jax.eval_shape(lambda arrays: one(sample, arrays, first), shapes(arrays_now()))
+    jax.eval_shape(lambda arrays: one(sample, arrays, first), shapes(sampler.arrays))
 
     def make(run: Run) -> Samples:
-        arrays = arrays_now()
+        arrays = sampler.arrays
         ids = jnp.arange(n)
         keys = example_keys(purpose(run.key, "samples"), ids)
         classes = jnp.asarray(asked_for or (NO_CLASS,) * n)
@@ -101,13 +97,13 @@ def samples(
     return Plan(planned_samples(n, shape, asked_for), make)
 
 
-def classes_asked(labels: Sequence[int], n: int, classes: int, *parts: Later) -> tuple[int, ...]:
+def classes_asked(labels: Sequence[int], n: int, classes: int, sampler: Sampler) -> tuple[int, ...]:
     """The class of each of n samples, or none; ValueError for labels that are no classes, or that no part takes."""
     if not labels:
         return ()
     for label in labels:
         checks.count("labels", 0, classes - 1, label=label)
-    if not any(takes(each.spec, "y") for each in parts):
+    if not sampler.takes("y"):
         raise ValueError(
             "There are labels, but no part that takes a class: denoise=part(diffusion.guidance.of_class, score='@score')."
         )
