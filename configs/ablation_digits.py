@@ -10,7 +10,7 @@
     sampling    solver x steps                              quality by evaluations of the denoiser
     guidance    scale                                       quality, diversity, classes seen as asked
 
-The first takes about half an hour on two cores, the others five to fifteen minutes each; they share what they have in common.
+"weights" and "guidance" take ten minutes each on two cores, the others longer; they share what they have in common.
 The numbers to expect are in docs/generation.md. "smoke", or any of them followed by "_smoke": a minute or two.
 """
 

@@ -1,4 +1,4 @@
-"""Digits drawn by class, and how good they are, in minutes on two cores, with nothing to download.
+"""Digits drawn by class, and how good they are, in a quarter of an hour on two cores, with nothing to download.
 
     python experiments/run.py --config=configs/generate_digits.py --workdir=runs/generate_digits
 

@@ -1,9 +1,9 @@
-"""Fashion-MNIST drawn by class, and how good it is, on two cores within an hour: configs/generate_digits.py on a larger set.
+"""Fashion-MNIST drawn by class, and how good it is: configs/generate_digits.py on a larger set.
 
     python experiments/run.py --config=configs/generate_fashion_mnist.py --workdir=runs/generate_fashion_mnist
 
-The data set is TFDS's `fashion_mnist`, prepared as array_record. The numbers to expect are in docs/generation.md. Variant
-"smoke": a minute or two.
+The network trains within an hour on two cores, the rest takes about half an hour more. The data set is TFDS's
+`fashion_mnist`, prepared as array_record. The numbers to expect are in docs/generation.md. Variant "smoke": a minute or two.
 """
 
 from generation import adam, adamw, classifier, measured, restorations, samples, score, training

@@ -20,6 +20,7 @@ from jaxdiff.study.drawing import each
 from jaxdiff.study.parts import Aside, Later
 from jaxdiff.study.study import Plan, Run
 from jaxdiff.study.table.run import rounded, width
+from jaxdiff.types import Denoiser, Image, PRNGKey, Scalar
 
 
 def likelihood(
@@ -51,48 +52,20 @@ def likelihood(
     dataset = data(split)
     n = len(dataset) if n is None else n
     checks.count("likelihood", 1, len(dataset), n=n)
-    levels, dims = dataset.white + 1, int(np.prod(dataset.image_shape))
     size, width_ = rounded(batch_size), width(slots, batch_size)
-    parts = {name: part for name, part in (("bound", bound), ("flow", flow)) if part is not None}
-    arrays_now = lambda: {"denoise": denoise.arrays, **{name: part.arrays for name, part in parts.items()}}
-
-    def by_bound(arrays: Any, x: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
-        found = parts["bound"](arrays["bound"], process=process, levels=levels)(
-            denoise(arrays["denoise"]), to_network(x), key
-        )
-        terms = {"prior": found.prior, "steps": jnp.sum(found.steps), "decoder": found.decoder}
-        bits = {name: nats / (dims * jnp.log(2.0)) for name, nats in terms.items()}
-        return {"bound": sum(bits.values()), **{f"bound_{name}": b for name, b in bits.items()}}
-
-    def by_flow(arrays: Any, x: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
-        measure = parts["flow"](arrays["flow"], process=process)
-
-        def once(key: jax.Array) -> jax.Array:
-            noise_key, probe_key = jax.random.split(key)
-            point = dequantised(x, noise_key, levels)
-            found = measure(denoise(arrays["denoise"]), point, probe_key)
-            return bits_per_dim(found.log_p, dims, levels)
-
-        return {"flow": jnp.mean(jax.lax.map(once, jax.random.split(key, repeats)))}
-
-    def errors(arrays: Any, x: jax.Array, key: jax.Array) -> jax.Array:
-        """The mean square error of the noise at every time."""
-        x0 = to_network(x)
-
-        def at(t: jax.Array) -> jax.Array:
-            noise = jax.random.normal(jax.random.fold_in(key, jnp.round(t * 1e6).astype(int)), x0.shape)
-            error = denoise(arrays["denoise"])(process.perturb(x0, noise, t), t) - x0
-            return jnp.mean(jnp.square(error)) * (process.alpha(t) / process.sigma(t)) ** 2
-
-        return jax.lax.map(at, jnp.asarray(_times(times), jnp.float32))
+    given = {"denoise": denoise, "bound": bound, "flow": flow}
+    arrays_now = lambda: {name: part.arrays for name, part in given.items() if part is not None}
+    context = {"process": process, "levels": dataset.white + 1}
 
     def one(arrays: Any, example: Any) -> tuple[dict[str, jax.Array], jax.Array]:
         x, key = example
-        found = {}
-        for name, measure in (("bound", by_bound), ("flow", by_flow)):
-            if name in parts:
-                found |= measure(arrays, x, purpose(key, name))
-        return found, errors(arrays, x, purpose(key, "loss"))
+        denoiser, bits = denoise(arrays["denoise"]), {}
+        if bound is not None:
+            bits |= _by_bound(bound(arrays["bound"], **context), denoiser, x, purpose(key, "bound"))
+        if flow is not None:
+            measure = flow(arrays["flow"], **context)
+            bits |= _by_flow(measure, denoiser, x, purpose(key, "flow"), context["levels"], repeats)
+        return bits, _errors(process, denoiser, x, purpose(key, "loss"), times)
 
     image = jax.ShapeDtypeStruct(dataset.image_shape, jnp.float32)
     jax.eval_shape(one, shapes(arrays_now()), (image, jax.random.key(0)))
@@ -115,6 +88,39 @@ def likelihood(
         write_text(results, json.dumps(records, indent=2) + "\n")
 
     return Plan(None, make)
+
+
+def _by_bound(measure: Callable, denoise: Denoiser, x: Image, key: PRNGKey) -> dict[str, Scalar]:
+    """Bits per dimension of an image in [0, 1] by the bound, and term by term."""
+    found = measure(denoise, to_network(x), key)
+    nats = {"prior": found.prior, "steps": jnp.sum(found.steps), "decoder": found.decoder}
+    bits = {f"bound_{name}": term / (x.size * jnp.log(2.0)) for name, term in nats.items()}
+    return {"bound": sum(bits.values()), **bits}
+
+
+def _by_flow(
+    measure: Callable, denoise: Denoiser, x: Image, key: PRNGKey, levels: int, repeats: int
+) -> dict[str, Scalar]:
+    """Bits per dimension by the flow, in the mean over `repeats` draws of the noise within a level, and of probes."""
+
+    def once(key: PRNGKey) -> Scalar:
+        noise_key, probe_key = jax.random.split(key)
+        found = measure(denoise, dequantised(x, noise_key, levels), probe_key)
+        return bits_per_dim(found.log_p, x.size, levels)
+
+    return {"flow": jnp.mean(jax.lax.map(once, jax.random.split(key, repeats)))}
+
+
+def _errors(process: Process, denoise: Denoiser, x: Image, key: PRNGKey, times: int) -> jax.Array:
+    """The mean square error of the noise at so many times."""
+    x0 = to_network(x)
+
+    def at(i: Any, t: Any) -> Scalar:
+        noise = jax.random.normal(jax.random.fold_in(key, i), x0.shape)
+        error = denoise(process.perturb(x0, noise, t), t) - x0
+        return jnp.mean(jnp.square(error)) * (process.alpha(t) / process.sigma(t)) ** 2
+
+    return jax.lax.map(lambda it: at(*it), (jnp.arange(times), jnp.asarray(_times(times), jnp.float32)))
 
 
 def _times(n: int) -> np.ndarray:
