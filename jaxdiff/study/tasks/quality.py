@@ -46,7 +46,7 @@ def quality(
     splits: int = 10,
     draws: int = 100,
     near: int = 10_000,
-    batch_size: Aside[int] = 256,
+    at_once: Aside[int] = 256,
     slots: Aside[int | None] = None,
 ) -> Plan:
     """The quality of `samples`, {name: "@stage"}, against all images of the split `reference`, seen through `features`.
@@ -56,14 +56,15 @@ def quality(
     `splits` parts, precision and recall (3 neighbours), density and coverage (5), of the first `near` of either side, and,
     where classes were asked for, how often the classifier sees them. Intervals of 95 %: 1.96 standard deviations over `draws`
     resamples of the samples (FID) or over parts (KID, score), exact for accuracy. All but accuracy are of the first n of each,
-    n the fewest of any: such numbers depend on n. Samples that are not finite are left out, and counted. results.json holds the
-    numbers, quality.md a table with the protocol. ValueError if there are too few samples.
+    n the fewest of any: such numbers depend on n. Samples that are not finite are left out, and counted. Features are taken
+    `at_once` of so many images. results.json holds the numbers, quality.md a table with the protocol. ValueError if there are
+    too few samples.
     """
     checks.count("quality", splits=splits)
     checks.count("quality", 6, near=near)
     checks.count("quality", 2, draws=draws)
     dataset = data(reference)
-    size, width_ = rounded(batch_size), width(slots, batch_size)
+    size, width_ = rounded(at_once), width(slots, at_once)
     for name, drawn in samples.items():
         _check_samples(name, drawn, dataset)
     one = lambda arrays, x: features(arrays)(x)
